@@ -1,0 +1,219 @@
+"""The estimate: GPU memory of one training step in closed form, from config integers and the selection.
+
+A first model of the worker as it runs today: LoRA in fp32 under autocast, the stock loss, AdamW. The
+figures behind it were derived by stepping real modules on the meta device and counting live storages;
+what it leaves out it says with `band`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from finetune_tui.core.models.manifest import Manifest, Module
+from finetune_tui.core.models.roles import Role
+from finetune_tui.core.tuning.selection import Selection, lora_modules, lora_parameters
+from finetune_tui.core.tuning.spec import Spec
+
+MIB = 2**20
+GIB = 2**30
+
+CUBLAS_WORKSPACE = 16 * MIB
+CUDA_CONTEXT = GIB // 2  # measured 0.3 to 0.8 GiB, by driver and card
+ALLOCATOR_SLACK = int(0.52 * GIB)
+
+# NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, one byte of scale per 64
+# weights, four bytes per 256 scales; beside that each Linear keeps two code tables and an offset.
+NF4_TABLES = 16 * 4 + 256 * 4 + 4
+
+
+class Precision(StrEnum):
+    """How the frozen base is held."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "8bit"
+    NF4 = "4bit"
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Bytes on the device at the peak, by what they are for; the parts sum to `Estimate.device`."""
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    workspace: int
+    context: int
+
+    def to_json(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes. allocated: live tensors at the peak; reserved: what the allocator holds; device: with context.
+
+    band: how far off `device` may be, either way. peak_phase: where in the step the peak lies.
+    """
+
+    allocated: int
+    reserved: int
+    device: int
+    breakdown: Breakdown
+    peak_phase: str
+    band: int
+
+    def to_json(self, free: int | None) -> dict[str, Any]:
+        return {
+            "allocated": self.allocated,
+            "reserved": self.reserved,
+            "device": self.device,
+            "breakdown": self.breakdown.to_json(),
+            "fits": fits(self, free),
+            "peak_phase": self.peak_phase,
+        }
+
+
+def estimate_all(manifest: Manifest, selection: Selection, spec: Spec) -> dict[Precision, Estimate]:
+    """The estimate at every precision."""
+    return {precision: estimate(manifest, selection, spec, precision) for precision in Precision}
+
+
+def estimate(
+    manifest: Manifest, selection: Selection, spec: Spec, precision: Precision
+) -> Estimate:
+    """One training step of this selection, at `spec.max_length` tokens a row and a full batch."""
+    trainable = sum(
+        lora_parameters(module, choice.r or spec.lora_r)
+        for module, choice in lora_modules(manifest, selection)
+    )
+    weights = weight_bytes(manifest, precision)
+    adapters = 4 * trainable
+    gradients = 4 * trainable
+    optimizer = _optimizer_bytes(spec, trainable)
+    tokens = spec.per_device_train_batch_size * spec.max_length
+    unit = 4 if precision is Precision.FP32 else 2
+    activations = tokens * _saved_per_token(manifest, selection, spec, unit)
+    logits_at_loss = 12 * tokens * manifest.config.vocabulary
+    block = tokens * _block_backward_per_token(manifest, unit)
+
+    # Gradients exist from the backward pass on; the logits are gone by then.
+    at_loss = activations + logits_at_loss
+    at_backward = activations + gradients + block
+    phase = "loss" if at_loss >= at_backward else "backward"
+    if phase == "loss":
+        shown_gradients, logits = 0, logits_at_loss
+    else:
+        shown_gradients, logits = gradients, 0
+        activations += block
+    allocated = (
+        weights + adapters + optimizer + shown_gradients + activations + logits + CUBLAS_WORKSPACE
+    )
+    slack = ALLOCATOR_SLACK + 3 * tokens * manifest.config.vocabulary
+    return Estimate(
+        allocated=allocated,
+        reserved=allocated + slack,
+        device=allocated + slack + CUDA_CONTEXT,
+        breakdown=Breakdown(
+            weights,
+            adapters,
+            shown_gradients,
+            optimizer,
+            activations,
+            logits,
+            CUBLAS_WORKSPACE + slack,
+            CUDA_CONTEXT,
+        ),
+        peak_phase=phase,
+        band=GIB // 4 + (activations + logits) // 10,
+    )
+
+
+def weight_bytes(manifest: Manifest, precision: Precision) -> int:
+    """The frozen weights. bitsandbytes leaves embedding, head, norms and biases at 16 bits."""
+    if precision is Precision.FP32:
+        return 4 * manifest.parameters
+    if precision is Precision.BF16:
+        return 2 * manifest.parameters
+    quantised = [module for module in manifest.modules if is_quantised(manifest, module)]
+    numbers = sum(_weight_numbers(module) for module in quantised)
+    rest = 2 * (manifest.parameters - numbers)
+    if precision is Precision.INT8:
+        rows = sum(module.features[1] for module in quantised if module.features)
+        return numbers + 4 * rows + rest
+    scales = numbers // 64
+    return numbers // 2 + scales + 4 * (scales // 256) + NF4_TABLES * len(quantised) + rest
+
+
+def is_quantised(manifest: Manifest, module: Module) -> bool:
+    """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
+    return module.cls == "Linear" and module.role is not Role.HEAD and module.leaf_name != "lm_head"
+
+
+def fits(estimate: Estimate, free: int | None) -> bool | None:
+    """Whether it fits into `free` bytes, the uncertain part counted against it; None: unknown GPU."""
+    return None if free is None else estimate.device + estimate.band <= free
+
+
+def precision_of(spec: Spec, on_gpu: bool) -> Precision:
+    """The precision the worker will load the base in."""
+    if spec.load_in_4bit:
+        return Precision.NF4
+    if spec.load_in_8bit:
+        return Precision.INT8
+    if spec.dtype == "auto":
+        return Precision.BF16 if on_gpu and not spec.use_cpu else Precision.FP32
+    return Precision.FP32 if spec.dtype == "float32" else Precision.BF16
+
+
+def _weight_numbers(module: Module) -> int:
+    inputs, outputs = module.features or (0, 0)
+    return inputs * outputs
+
+
+def _optimizer_bytes(spec: Spec, trainable: int) -> int:
+    """AdamW keeps two moments in fp32; the 8-bit one a byte each and two scales per 256; paged: on the host."""
+    if spec.optim == "adamw_8bit":
+        return 2 * trainable + 8 * (trainable // 256)
+    if spec.optim == "paged_adamw_8bit":
+        return 0
+    return 8 * trainable
+
+
+def _saved_per_token(manifest: Manifest, selection: Selection, spec: Spec, unit: int) -> int:
+    """Bytes a token leaves behind for the backward pass, over all blocks."""
+    config = manifest.config
+    attention = 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim
+    if spec.gradient_checkpointing:
+        return config.blocks * unit * config.hidden_size
+    adapted = [
+        (manifest.block_index(module.name), module, choice)
+        for module, choice in lora_modules(manifest, selection)
+    ]
+    blocks = [index for index, _, _ in adapted if index is not None]
+    below = any(module.role is Role.EMBEDDING for _, module, _ in adapted)
+    lowest = 0 if below else min(blocks, default=config.blocks)
+    norm = 2 * (4 * config.hidden_size + 4)
+    saved = norm + unit * attention + 4 * config.heads + _mlp_saved(manifest, unit)
+    lora = sum(
+        unit * (module.features[0] + (choice.r or spec.lora_r)) + dropped * module.features[0]
+        for _, module, choice in adapted
+        if module.features
+        for dropped in (1 if spec.lora_dropout else 0,)
+    )
+    return (config.blocks - lowest) * saved + lora
+
+
+def _mlp_saved(manifest: Manifest, unit: int) -> int:
+    """A gated MLP keeps gate, activation and product; Phi's GELU is written out in Python: five steps."""
+    gated = any(module.role in (Role.MLP_GATE, Role.GATE_IN) for module in manifest.modules)
+    return (3 if gated else 5) * unit * manifest.config.intermediate_size
+
+
+def _block_backward_per_token(manifest: Manifest, unit: int) -> int:
+    """What the backward pass of one block needs on top of what was saved."""
+    config = manifest.config
+    return 4 * unit * config.intermediate_size + 4 * config.hidden_size + _mlp_saved(manifest, unit)

@@ -1,0 +1,184 @@
+"""events.jsonl: append-only, one JSON object a line, each with `t` (seconds since 1970) and `kind`.
+
+Writers may die in the middle of a line and disks fill up, so a reader takes what is whole and a
+writer begins a new line when the last one is torn.
+"""
+
+import contextlib
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from finetune_tui.core.runs.directory import RunDirectory
+
+Event = dict[str, Any]
+
+ENDINGS = ("finished", "stopped", "failed")
+_CHUNK = 4 * 2**20  # bytes read at once: bounds what a poll of a long history holds
+
+
+class EventWriter:
+    """Appends events; safe from several threads. Raises OSError (a full disk) from `write`."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._torn = _ends_torn(self._file)
+
+    def write(self, /, kind: str, **fields: Any) -> Event:
+        """One line in one system call: lines of two writers never mix. Returns the event."""
+        event = as_event(kind, fields)
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        data = line.encode("utf-8", "replace") + b"\n"
+        with self._lock:
+            if self._torn:
+                data = b"\n" + data
+            self._torn = True  # until every byte is out
+            while data:
+                data = data[os.write(self._file, data) :]
+            self._torn = False
+        return event
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> "EventWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def append_event(run: RunDirectory, kind: str, **fields: Any) -> Event:
+    """One event to a run, by whoever writes only now and then. Raises OSError."""
+    with EventWriter(run.events_path) as writer:
+        return writer.write(kind, **fields)
+
+
+def as_event(kind: str, fields: dict[str, Any]) -> Event:
+    """The event as JSON holds it: now, the kind, and fields whose NaN and infinities are null."""
+    cleaned = {name: _jsonable(value) for name, value in fields.items() if name != "t"}
+    return {"t": round(time.time(), 3), "kind": kind, **cleaned}
+
+
+class EventReader:
+    """Follows one file from its start by byte offset, whatever happens to the file meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.broken_lines = 0
+        self._offset = 0
+        self._file_id: tuple[int, int] | None = None
+        self._skipping = False  # inside a line longer than a chunk
+
+    def poll(self, limit: int = _CHUNK) -> list[Event]:
+        """The events written since the last poll, at most about `limit` bytes of them.
+
+        Call again while it returns events. A line without its end is left for the next poll. A file
+        that shrank or was replaced is read again from its start. Never raises.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self._notice_change(os.fstat(file.fileno()))
+                return self._read_on(file.fileno(), limit)
+        except OSError:
+            return []
+
+    def _notice_change(self, stat: os.stat_result) -> None:
+        file_id = (stat.st_dev, stat.st_ino)
+        if stat.st_size < self._offset or self._file_id not in (None, file_id):
+            self._offset = 0
+            self._skipping = False
+        self._file_id = file_id
+
+    def _read_on(self, file: int, limit: int) -> list[Event]:
+        while data := os.pread(file, limit, self._offset):
+            end = data.rfind(b"\n") + 1
+            if end == 0 and len(data) < limit:
+                return []
+            lines = data[:end].split(b"\n")[:-1]
+            if self._skipping and lines:
+                del lines[0]
+            self._offset += end or len(data)
+            if end == 0:
+                self.broken_lines += not self._skipping
+            self._skipping = end == 0
+            events = [event for line in lines if (event := self._parse(line))]
+            if events:
+                return events
+        return []
+
+    def _parse(self, line: bytes) -> Event | None:
+        if not line.strip():
+            return None
+        event = parse_event(line)
+        self.broken_lines += event is None
+        return event
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Every whole event of a file, a bounded piece at a time."""
+    reader = EventReader(path)
+    while events := reader.poll():
+        yield from events
+
+
+def last_ending(path: Path, since: int) -> Event | None:
+    """The last `finished`, `stopped` or `failed` at or after the byte offset `since`."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(since, size - _CHUNK))
+        for line in reversed(file.read().split(b"\n")):
+            event = parse_event(line)
+            if event and event["kind"] in ENDINGS:
+                return event
+    return None
+
+
+def parse_event(line: bytes) -> Event | None:
+    """The event in a line, or None when the line is torn or is not one."""
+    try:
+        event = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return None
+    return event
+
+
+def _no_number(_: str) -> None:
+    """NaN and Infinity are not JSON; other writers leave them in all the same."""
+
+
+def _ends_torn(file: int) -> bool:
+    size = os.fstat(file).st_size
+    return size > 0 and os.pread(file, 1, size - 1) != b"\n"
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_jsonable(inner) for inner in value]
+    if hasattr(value, "item"):  # a number of numpy or torch, neither of which is imported here
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            return _jsonable(value.item())
+    return str(value)

@@ -1,0 +1,124 @@
+"""Load a base model and its tokenizer: safetensors only, no code of theirs, quantised when asked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from finetune_tui.core.errors import UserError, WorkFailed
+from finetune_tui.core.models.resolve import ModelReference
+from finetune_tui.core.tuning.spec import Spec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where training happens and in which dtype the frozen base is held."""
+
+    torch_device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.torch_device.type != "cpu"
+
+
+def choose_device(spec: Spec, is_demo: bool) -> Device:
+    """Raises UserError when there is no GPU and nobody asked for the CPU; the demo is made for one."""
+    on_gpu = torch.cuda.is_available() and not spec.use_cpu
+    if not on_gpu and not spec.use_cpu and not is_demo:
+        raise UserError(
+            "no GPU is usable here",
+            where="use_cpu",
+            hint="`finetune-tui doctor` says why; use_cpu: true trains on the CPU, slowly",
+        )
+    if spec.dtype != "auto":
+        dtype = DTYPES[spec.dtype]
+    elif not on_gpu:
+        dtype = torch.float32
+    else:
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return Device(torch.device("cuda", 0) if on_gpu else torch.device("cpu"), dtype)
+
+
+def load_tokenizer(reference: ModelReference) -> Any:
+    """The model's own tokenizer, with a padding token to batch with (its end token if it has none)."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(reference.weights, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkFailed(
+            f"the tokenizer cannot be loaded ({_first_line(error)})",
+            where=reference.name,
+            hint="the folder needs tokenizer.json and tokenizer_config.json",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end token", where=reference.name)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
+    """The frozen base model on its device, in its dtype. Raises WorkFailed when it cannot be loaded."""
+    if reference.folder is not None and not list(reference.folder.glob("*.safetensors")):
+        raise UserError(
+            "no *.safetensors in this folder",
+            where=str(reference.folder),
+            hint=_pickle_hint(reference.folder),
+        )
+    quantised = spec.load_in_4bit or spec.load_in_8bit
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            reference.weights,
+            dtype=device.dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            quantization_config=_quantisation(spec, device) if quantised else None,
+            device_map={"": device.torch_device} if quantised and device.on_gpu else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise WorkFailed(
+            f"the model cannot be loaded ({_first_line(error)})",
+            where=reference.name,
+            hint="log.txt of the run has the whole story",
+        ) from error
+    if quantised:
+        _avoid_cpu_bug(model)
+    else:
+        model.to(device.torch_device)
+    model.config.use_cache = False
+    model.requires_grad_(False)
+    return model
+
+
+def _quantisation(spec: Spec, device: Device) -> Any:
+    if spec.load_in_8bit:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=device.dtype,
+    )
+
+
+def _avoid_cpu_bug(model: nn.Module) -> None:
+    """bitsandbytes 0.50.2 on CPUs with AVX512-BF16: after any eval forward, 4-bit training is wrong."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _pickle_hint(folder: Path) -> str:
+    if list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
+        return "*.bin holds pickle, which can run code: convert it to safetensors"
+    return "give the folder that holds the weights"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

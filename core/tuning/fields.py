@@ -1,0 +1,105 @@
+"""What each key of a spec may hold, and the words beside it: one table for YAML, `--set` and the form."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.text import did_you_mean, plain
+
+Kind = Literal["text", "whole", "number", "yes/no", "choice", "files", "names", "modules"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key. help: the rule of thumb the settings show beside the field."""
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any
+    choices: tuple[str, ...] = ()
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    optional: bool = False
+
+    def read(self, value: Any) -> Any:
+        """`value` as this field holds it; text from YAML, a flag or a form is coerced.
+
+        Raises UserError that names the key, the value and what would be right.
+        """
+        if value is None or (isinstance(value, str) and not value.strip() and self.optional):
+            if self.optional:
+                return None
+            raise self._wrong(value, "a value")
+        match self.kind:
+            case "text":
+                return self._text(value)
+            case "whole":
+                return self._bounded(self._whole(value))
+            case "number":
+                return self._bounded(self._number(value))
+            case "yes/no":
+                return self._yes_no(value)
+            case "choice":
+                return self._choice(value)
+            case _:
+                return self._list(value)
+
+    def _text(self, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise self._wrong(value, "text")
+        return value.strip()
+
+    def _whole(self, value: Any) -> int:
+        number = self._number(value)
+        if not number.is_integer():
+            raise self._wrong(value, "a whole number")
+        return int(number)
+
+    def _number(self, value: Any) -> float:
+        if isinstance(value, bool):
+            raise self._wrong(value, "a number")
+        try:
+            number = float(value)  # YAML reads 2e-4 as text
+        except (TypeError, ValueError, OverflowError):
+            raise self._wrong(value, "a number") from None
+        if not math.isfinite(number):
+            raise self._wrong(value, "a finite number")
+        return number
+
+    def _bounded(self, number: float) -> float:
+        if not self.minimum <= number <= self.maximum:
+            raise self._wrong(number, f"between {self.minimum:g} and {self.maximum:g}")
+        return number
+
+    def _yes_no(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        word = str(value).strip().lower()
+        if word in ("true", "yes", "on", "1"):
+            return True
+        if word in ("false", "no", "off", "0"):
+            return False
+        raise self._wrong(value, "true or false")
+
+    def _choice(self, value: Any) -> str:
+        word = str(value).strip()
+        if word not in self.choices:
+            meant = did_you_mean(word, self.choices)
+            raise self._wrong(value, f"one of {', '.join(self.choices)}", meant)
+        return word
+
+    def _list(self, value: Any) -> tuple[str, ...]:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise self._wrong(value, "a list")
+        texts = []
+        for item in items:
+            if not isinstance(item, str | int | float) or isinstance(item, bool):
+                raise self._wrong(item, "a list of names")
+            texts.append(str(item).strip())
+        return tuple(text for text in texts if text)
+
+    def _wrong(self, value: Any, right: str, hint: str | None = None) -> UserError:
+        return UserError(f"{plain(repr(value), 60)} is not {right}", where=self.name, hint=hint)

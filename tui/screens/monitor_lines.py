@@ -1,0 +1,375 @@
+"""What the monitor says of a run, as lines: pure functions of what was followed and of the time."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from finetune_tui.core.hardware import Hardware
+from finetune_tui.core.runs.state import Status
+from finetune_tui.core.runs.words import number as known
+from finetune_tui.core.text import count, duration, percent, plain, size
+from finetune_tui.tui.screens.following import Following, PhaseRow
+from finetune_tui.tui.widgets.lines import (
+    Line,
+    Span,
+    cells,
+    clip_left,
+    dim,
+    fit,
+    key,
+    line,
+    spread,
+    strong,
+    wrap,
+)
+from finetune_tui.tui.widgets.plot import number
+
+# A mark beside every status, so that the colour repeats it.
+_MARKS: Mapping[Status, tuple[str, str]] = {
+    Status.STARTING: ("▸", "accent"),
+    Status.PREPARING: ("▸", "accent"),
+    Status.RUNNING: ("▶", "good"),
+    Status.FINISHED: ("✓", "good"),
+    Status.STOPPED: ("■", "warn"),
+    Status.FAILED: ("✗", "bad"),
+    Status.KILLED: ("✗", "bad"),
+    Status.DEAD: ("✗", "bad"),
+    Status.BROKEN: ("✗", "bad"),
+    Status.ELSEWHERE: ("?", "warn"),
+}
+
+
+def status_span(status: Status, words: str | None = None) -> Span:
+    mark, style = _MARKS[status]
+    return Span(f"{mark} {words or status.value}", style)
+
+
+def bar(done: float, total: float, width: int) -> tuple[Span, Span]:
+    filled = round(width * min(max(done / total, 0.0), 1.0)) if total > 0 else 0
+    return Span("█" * filled, "accent"), Span("░" * (width - filled), "rule")
+
+
+def time_of_day(seconds: float, now: float | None = None) -> str:
+    """'06:12', and the day where it is another one: 'Fri 06:12'."""
+    at = time.localtime(seconds)
+    other_day = now is not None and time.localtime(now)[:3] != at[:3]
+    return time.strftime("%a %H:%M" if other_day else "%H:%M", at)
+
+
+def name_line(following: Following, width: int) -> Line:
+    """Which run this is, and its state in words."""
+    run, state = following.run, following.state
+    left = line(" ", strong(plain(run.short_id, 20)), " ", plain(state.model or "", 40))
+    if state.preset:
+        left = line(left, dim(" · "), state.preset)
+    return spread(left, line(_state_span(following), " "), width)
+
+
+def _state_span(following: Following) -> Span:
+    status = following.liveness.status
+    if following.is_stopping:
+        return Span("◼ stopping: a checkpoint first", "warn")
+    phase = following.phases.current
+    if status is Status.RUNNING and phase and phase.name not in ("training", "starting"):
+        return status_span(status, f"{phase.name}{_of(phase)}")
+    if status is Status.RUNNING and following.curves.attempt > 1:
+        return status_span(status, f"running, attempt {following.curves.attempt}")
+    return status_span(status)
+
+
+def _of(phase: PhaseRow) -> str:
+    return f" {phase.done:.0f}/{phase.total:.0f}" if phase.done is not None and phase.total else ""
+
+
+def progress_line(following: Following, width: int, now: float) -> Line:
+    """`612/1044 ████░░░ 59%  2h51 +2h01 → 06:12`: done, elapsed, left, end."""
+    step, total = following.step, following.total_steps
+    start = line(" ", strong(f"{step}/{total}" if total else f"step {step}"), " ")
+    end = _times(following, now)
+    if not total:
+        return line(start, " ", end)
+    share = f" {percent(step, total)}  "
+    room = width - cells(start) - len(share) - cells(end) - 1
+    if room < 5:
+        return line(start, share.lstrip(), end)
+    return line(start, *bar(step, total, room), share, end)
+
+
+def _times(following: Following, now: float) -> Line:
+    state = following.state
+    began = state.started or following.curves.started
+    if not following.is_alive:
+        ended = state.ended or following.curves.last_heard
+        took = f"{duration(ended - began)} " if began and ended else ""
+        return line(took, dim(f"ended {time_of_day(ended, now)}") if ended else "")
+    elapsed = duration(now - began) if began else ""
+    left = following.seconds_left()
+    if left is None or following.step >= (following.total_steps or 0):
+        return line(elapsed)
+    return line(elapsed, dim(f" +{duration(left)} → "), time_of_day(now + left, now))
+
+
+def number_line(following: Following, width: int) -> Line:
+    """`loss .412  eval .447 (best .441@560)  lr 7.4e-5  |g| .31  1950t/s`, what fits of it."""
+    curves = following.curves
+    parts: list[Line] = [line(dim("loss "), strong(_number(curves.latest("loss"))))]
+    evaluated = curves.latest("eval_loss")
+    if evaluated is not None:
+        parts.append(line(dim("eval "), strong(number(evaluated)), _best(following)))
+    for label, name in (("lr ", "learning_rate"), ("|g| ", "grad_norm")):
+        value = curves.latest(name)
+        if value is not None:
+            parts.append(line(dim(label), number(value)))
+    speed = curves.latest("tokens_per_second")
+    if speed is not None and following.is_alive:
+        parts.append(line(count(speed), dim("t/s")))
+    if curves.epoch is not None:
+        parts.append(line(dim("epoch "), f"{curves.epoch:.1f}"))
+    return _as_many_as_fit(parts, width)
+
+
+def _best(following: Following) -> Span:
+    best = following.curves.best
+    return dim(f" (best {number(best[1])}@{best[0]})" if best else "")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else number(value)
+
+
+def _as_many_as_fit(parts: Sequence[Line], width: int) -> Line:
+    shown = line(" ")
+    for part in parts:
+        longer = line(shown, "  " if len(shown) > 1 else "", part)
+        if cells(longer) > width:
+            break
+        shown = longer
+    return shown
+
+
+def phase_lines(following: Following, width: int, now: float) -> list[Line]:
+    """Between start and the first step: each phase with its numbers, and a way out."""
+    rows = [_phase_line(row, following, width, now) for row in following.phases.rows]
+    if not rows:
+        rows = [line(Span(" ▸ ", "accent"), strong("queued      "), dim("waiting for its worker"))]
+    rows += [line(dim(f" · {name}")) for name in following.phases.to_come]
+    if following.is_alive:
+        rows += [(), line(" ", key("S", "stops it"), "   ", key("q", "leaves: the run goes on"))]
+    return rows
+
+
+def _phase_line(row: PhaseRow, following: Following, width: int, now: float) -> Line:
+    going_on = row is following.phases.current and following.is_alive
+    ended_here = row is following.phases.rows[-1] and not following.is_alive
+    mark = Span("▸", "accent") if going_on else Span("✗" if ended_here else "✓", "dim")
+    spent = row.spent + (max(now - row.since, 0.0) if going_on and row.since else 0.0)
+    took = f"{spent:.1f}s" if spent < 10 and not going_on else duration(spent)
+    middle = _phase_numbers(row, going_on) or line(dim(_phase_facts(row, following)))
+    name = Span(f"{row.name:<12}", "strong" if going_on else "")
+    return spread(line(" ", mark, " ", name, middle), line(dim(took), " "), width)
+
+
+def _phase_numbers(row: PhaseRow, going_on: bool) -> Line:
+    if row.done is None or not row.total:
+        return ()
+    numbers = f"{row.done:.0f}/{row.total:.0f}"
+    unit = {"tokenising": " rows", "measuring": " replies", "evaluating": " rows"}.get(row.name, "")
+    if not going_on:
+        return line(dim(f"{row.total:.0f}{unit}"))
+    return line(*bar(row.done, row.total, 20), " ", numbers, dim(unit))
+
+
+def _phase_facts(row: PhaseRow, following: Following) -> str:
+    start = following.curves.start or {}
+    if row.words:
+        return row.words
+    if row.name == "starting":
+        return f"on {plain(str(start['host']), 30)}" if start.get("host") else ""
+    if row.name == "loading" and known(start.get("parameters")):
+        return f"{count(start['parameters'])} parameters, {plain(str(start.get('dtype')), 12)}"
+    if row.name == "applying" and known(start.get("trainable_parameters")):
+        return f"{count(start['trainable_parameters'])} to train"
+    if row.name == "training":
+        return "the first step takes longest"
+    return ""
+
+
+def hardware_line(event: Mapping[str, Any] | None, seen: Hardware | None, width: int) -> Line:
+    """GPU, or processor where there is none, memory and disk: from the run's last event, else here."""
+    facts = dict(event) if event is not None else _as_event(seen)
+    parts = [_gpu(gpu) for gpu in facts.get("gpus") or () if isinstance(gpu, Mapping)]
+    if not parts and known(facts.get("cpu_percent")) is not None:
+        parts.append(line(dim("cpu "), f"{facts['cpu_percent']:.0f}%"))
+    used, total = known(facts.get("memory_used")), known(facts.get("memory_total"))
+    if used is not None and total is not None:
+        parts.append(line(dim("ram "), f"{_gib(used)}/{size(total)}"))
+    free = known(facts.get("disk_free"))
+    if free is not None:
+        parts.append(line(dim("disk "), size(free), dim(" free")))
+    return _as_many_as_fit(parts, width) if parts else line(dim(" nothing measured yet"))
+
+
+def hardware_title(event: Mapping[str, Any] | None, seen: Hardware | None) -> str:
+    facts = dict(event) if event is not None else _as_event(seen)
+    gpus = [gpu for gpu in facts.get("gpus") or () if isinstance(gpu, Mapping)]
+    if not gpus:
+        return "CPU"
+    first = f"GPU{gpus[0].get('index', 0)} {plain(str(gpus[0].get('name') or ''), 30)}".rstrip()
+    return first + (f" +{len(gpus) - 1}" if len(gpus) > 1 else "")
+
+
+def _as_event(seen: Hardware | None) -> dict[str, Any]:
+    if seen is None:
+        return {}
+    gpus = [
+        {
+            name: getattr(gpu, name)
+            for name in ("index", "name", "total", "used", "utilization", "temperature", "power")
+        }
+        for gpu in seen.gpus
+    ]
+    names = ("cpu_percent", "memory_used", "memory_total", "disk_free")
+    return {"gpus": gpus, **{name: getattr(seen, name) for name in names}}
+
+
+def _gpu(gpu: Mapping[str, Any]) -> Line:
+    parts: list[str] = []
+    if known(gpu.get("utilization")) is not None:
+        parts.append(f"{gpu['utilization']:.0f}%")
+    used, total = known(gpu.get("used")), known(gpu.get("total"))
+    if used is not None and total is not None:
+        parts.append(f"{_gib(used)}/{size(total)}")
+    for name, unit in (("temperature", "°C"), ("power", "W")):
+        if known(gpu.get(name)) is not None:
+            parts.append(f"{gpu[name]:.0f}{unit}")
+    return line("  ".join(parts) if parts else dim("says nothing"))
+
+
+def _gib(value: float) -> str:
+    return f"{value / 2**30:.1f}"
+
+
+def outcome_title(following: Following) -> str:
+    return {
+        Status.FINISHED: "what changed",
+        Status.STOPPED: "stopped",
+        Status.FAILED: "why it failed",
+        Status.ELSEWHERE: "on another machine",
+        Status.BROKEN: "cannot be read",
+    }.get(following.liveness.status, "how it ended")
+
+
+def outcome_lines(following: Following, width: int) -> list[Line]:
+    """How an ended run ended, what it brought, and what to do next."""
+    if following.liveness.status is Status.FINISHED:
+        return _finished(following, width)
+    lines = _reason(following, width)
+    lines.append(_next_keys(following))
+    return lines
+
+
+def _finished(following: Following, width: int) -> list[Line]:
+    lines = [_fact("exact match", *_exact(following), width)] if following.curves.measured else []
+    best = following.curves.best
+    if best:
+        lines.append(_fact("eval loss", strong(number(best[1])), dim(f" at step {best[0]}"), width))
+    path = following.run.adapter
+    written = following.state.adapter_bytes
+    room = width - 16 - 8
+    held = strong(size(written)) if written else dim("size unknown")
+    lines.append(_fact("adapter", held, dim(f" {clip_left(plain(str(path)), room)}"), width))
+    again = line(key("o", "the same on your data", "screen_action('data')"), "   ")
+    lines.append(line(" ", again, key("y", "copy path"), "   ", key("n", "new run")))
+    return lines
+
+
+def _fact(name: str, value: Span | Line, more: Span, width: int) -> Line:
+    return fit(line(dim(f" {name:<13}"), value, more), width)
+
+
+def _exact(following: Following) -> tuple[Line, Span]:
+    """`3 → 236 of 240  (1.3% → 98%)`: the same held-out prompts before and after."""
+    before, after = (following.curves.measured.get(when) for when in ("before", "after"))
+    if before and after:
+        share = f"  ({percent(*before)} → {percent(*after)})"
+        return line(f"{before[0]} → ", strong(str(after[0])), f" of {after[1]}"), dim(share)
+    exact, total = after or before or (0, 0)
+    when = "after" if after else "before"
+    return line(strong(str(exact)), f" of {total}"), dim(f"  {when} training")
+
+
+def _reason(following: Following, width: int) -> list[Line]:
+    ending, state = following.curves.ending or {}, following.state
+    status = following.liveness.status
+    step = f" at step {following.step}" if following.has_steps else " before the first step"
+    why = following.liveness.words
+    if status is Status.FAILED:
+        why = _text(ending, "message") or state.why or why
+    lines = [line(" ", status_span(status), step if status is not Status.ELSEWHERE else "")]
+    if why and why != status.value:
+        lines += [line(f" {words}") for words in wrap(why, width - 2)[:3]]
+    where = _text(ending, "where") if status is Status.FAILED else None
+    if where:
+        lines.append(line(dim(" at "), clip_left(where, width - 5)))
+    hint = state.hint or _text(ending, "hint")
+    if hint:
+        first, *rest = wrap(hint, width - 5)[:2]
+        lines.append(line(dim(" → "), first))
+        lines += [line(f"   {words}") for words in rest]
+    return lines
+
+
+def _text(event: Mapping[str, Any], name: str) -> str | None:
+    value = event.get(name)
+    return plain(value, 500) if isinstance(value, str) and value else None
+
+
+def _next_keys(following: Following) -> Line:
+    keys: list[Line] = []
+    if following.no_resume is None and not following.is_alive:
+        step = following.run.newest_checkpoint_step()
+        start = f"resume from step {step}" if step else "start again from step 0"
+        keys.append(key("r", start, "resume"))
+    elif following.no_resume:
+        keys.append(line(dim(following.no_resume)))
+    keys += [key("l", "output"), key("n", "new run")]
+    joined = line(" ")
+    for one in keys:
+        joined = line(joined, one, "   ")
+    return joined
+
+
+def log_lines(following: Following, width: int, wrapped: bool = False) -> list[Line]:
+    """The story of the run, one event a line."""
+    lines = []
+    for entry in following.curves.log:
+        at = time_of_day(entry.time) if entry.time is not None else "     "
+        style = {"failed": "bad", "warning": "warn", "finished": "good"}.get(entry.kind, "")
+        room = width - 8
+        texts = wrap(entry.text, room) if wrapped else [entry.text]
+        lines.append(line(dim(f" {at} "), Span(texts[0], style)))
+        lines += [line(" " * 7, Span(text, style)) for text in texts[1:]]
+    return lines or [line(dim(" nothing yet"))]
+
+
+def sample_lines(following: Following, width: int) -> list[Line]:
+    """Held-out prompts with the model's replies, the newest first."""
+    lines: list[Line] = []
+    for sample in reversed(following.curves.samples):
+        mark = {True: Span("✓", "good"), False: Span("✗", "bad"), None: dim("·")}[sample.correct]
+        lines.append(line(" ", mark, dim(f" step {sample.step}  "), dim(plain(sample.prompt, 400))))
+        lines += _labelled("said", sample.reply, width)
+        if sample.correct is not True and sample.expected:
+            lines += _labelled("want", sample.expected, width)
+    return lines or [line(dim(" no samples: they come when replies are measured (eval_replies)"))]
+
+
+def _labelled(label: str, text: str, width: int) -> list[Line]:
+    first, *rest = wrap(plain(text, 1000).strip(), max(width - 9, 10))
+    return [line(dim(f"   {label} "), first), *(line(" " * 8, words) for words in rest)]
+
+
+def text_lines(text: str) -> Callable[[int, int], list[Line]]:
+    """Plain text as it is, one line a line."""
+    lines = [line(f" {plain(one)}") for one in text.splitlines()]
+    return lambda _width, _height: lines or [line(dim(" empty"))]

@@ -1,0 +1,101 @@
+"""Services: everything the screens ask of the machine, injected so that screens are tested as pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.hardware import Hardware
+    from finetune_tui.core.models.manifest import Manifest
+    from finetune_tui.core.models.resolve import ModelReference
+    from finetune_tui.core.runs.directory import RunDirectory
+    from finetune_tui.core.tuning.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All may block; call them in a thread. Each raises UserError when the request cannot be met.
+
+    home: where runs live. clock: seconds since 1970. start_run: makes a run of the spec and starts its
+    supervisor. request: drops `stop`, `checkpoint`, `pause` or `resume` for a run's worker.
+    """
+
+    home: Path
+    clock: Callable[[], float]
+    read_hardware: Callable[[], "Hardware"]
+    load_manifest: Callable[["ModelReference"], "Manifest"]
+    start_run: Callable[["Spec"], "RunDirectory"]
+    resume_run: Callable[["RunDirectory"], None]
+    request: Callable[["RunDirectory", str], None]
+    read_data: Callable[[Sequence[Path]], "DataReport"]
+    list_runs: Callable[[], "list[RunDirectory]"]
+
+
+def real_services(home: Path) -> Services:
+    """This machine, with runs in `home`. Imports only when asked, so that the first paint is early."""
+    import time
+
+    def read_hardware() -> "Hardware":
+        from finetune_tui.core.hardware import read_hardware
+
+        return read_hardware(home)
+
+    def list_runs() -> "list[RunDirectory]":
+        from finetune_tui.core.runs.directory import list_runs
+
+        return list_runs(home)
+
+    def start_run(spec: "Spec") -> "RunDirectory":
+        from finetune_tui.core.models.resolve import find_model
+        from finetune_tui.core.runs.directory import create_run
+        from finetune_tui.core.runs.start import start_run
+        from finetune_tui.core.tuning.spec import write_spec
+
+        title = find_model(spec.model_name_or_path).title
+        slug = spec.name or "-".join(part for part in (title, spec.preset) if part)
+        run = create_run(home, write_spec(spec), slug)
+        start_run(run)
+        return run
+
+    def resume_run(run: "RunDirectory") -> None:
+        from finetune_tui.core.runs.start import start_run
+
+        start_run(run, resume=True)
+
+    def request(run: "RunDirectory", kind: str) -> None:
+        from finetune_tui.core.runs.requests import drop_request
+
+        drop_request(run, kind)
+
+    def read_data(files: Sequence[Path]) -> "DataReport":
+        from finetune_tui.core.data.report import report_of
+
+        return report_of(files)
+
+    def load_manifest(reference: "ModelReference") -> "Manifest":
+        from finetune_tui.core.models.resolve import load_manifest
+
+        return load_manifest(reference, _inspect)
+
+    return Services(
+        home=home,
+        clock=time.time,
+        read_hardware=read_hardware,
+        load_manifest=load_manifest,
+        start_run=start_run,
+        resume_run=resume_run,
+        request=request,
+        read_data=read_data,
+        list_runs=list_runs,
+    )
+
+
+def _inspect(folder: Path, name: str) -> dict[str, Any]:
+    """A folder's manifest, read by a process that may hold torch."""
+    from finetune_tui.core.calls.client import CallProcess
+
+    with CallProcess() as process:
+        answer: dict[str, Any] = process.call("inspect", {"folder": str(folder), "name": name})
+    return answer

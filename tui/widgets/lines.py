@@ -1,0 +1,255 @@
+"""Lines of styled text as plain data, and the one widget that shows them.
+
+What a screen says is built by plain functions that return lines; a style is a name, so that tests
+read the words and never a colour. Only cells that changed are sent to the terminal.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, NamedTuple
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+
+class Span(NamedTuple):
+    """text: one line, already plain. style: a name of STYLES. click: an action run by the mouse."""
+
+    text: str
+    style: str = ""
+    click: str = ""
+
+
+Line = tuple[Span, ...]
+Build = Callable[[int, int], Sequence[Line]]
+"""Makes the lines for a width and a height in cells."""
+
+STYLES = ("dim", "strong", "good", "warn", "bad", "accent", "under", "rule", "cursor", "key")
+
+
+def line(*parts: "str | Span | Line") -> Line:
+    """A line of the parts that hold text."""
+    spans: list[Span] = []
+    for part in parts:
+        if isinstance(part, str):
+            part = Span(part)
+        spans += [part] if isinstance(part, Span) else part
+    return tuple(span for span in spans if span.text)
+
+
+def dim(text: str) -> Span:
+    return Span(text, "dim")
+
+
+def strong(text: str) -> Span:
+    return Span(text, "strong")
+
+
+def key(name: str, words: str, click: str = "") -> Line:
+    """A key and what it does: the key stands out by weight."""
+    return (Span(name, "key", click), Span(f" {words}", "dim", click))
+
+
+def cells(of: Line) -> int:
+    return sum(cell_len(span.text) for span in of)
+
+
+def text_of(of: Line) -> str:
+    return "".join(span.text for span in of)
+
+
+def fit(of: Line, width: int) -> Line:
+    """Exactly `width` cells: cut with `…`, or filled with spaces."""
+    total = cells(of)
+    if total <= width:
+        return (*of, Span(" " * (width - total))) if total < width else of
+    kept: list[Span] = []
+    room = max(width - 1, 0)
+    for span in of:
+        taken = set_cell_size(span.text, min(cell_len(span.text), room))
+        kept.append(span._replace(text=taken))
+        room -= cell_len(taken)
+        if room <= 0:
+            break
+    last = kept[-1] if kept else Span("")
+    return (*kept, last._replace(text="…" if width > 0 else ""))
+
+
+def spread(left: Line, right: Line, width: int) -> Line:
+    """`left`, then `right` at the right edge; when both do not fit, the left one is cut."""
+    room = width - cells(right)
+    return (*fit(left, max(room - 1, 0)), Span(" "), *right) if room > 1 else fit(left, width)
+
+
+def clip_left(text: str, width: int) -> str:
+    """A path keeps its end: '…/data/train.jsonl'."""
+    if cell_len(text) <= width:
+        return text
+    return "…" + text[-(width - 1) :] if width > 1 else "…"[:width]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Text broken at spaces into lines of at most `width` cells; a longer word is cut."""
+    lines: list[str] = []
+    current = ""
+    for word in text.split(" "):
+        joined = f"{current} {word}" if current else word
+        if cell_len(joined) <= width:
+            current = joined
+            continue
+        if current:
+            lines.append(current)
+        *full, current = chop_cells(word, max(width, 1)) or [""]
+        lines += full
+    return [*lines, current]
+
+
+def rule(width: int, left: Iterable["str | Line"], right: Iterable["str | Line"] = ()) -> Line:
+    """`─title─part────────right──`: a heading that costs one row. The right gives way first."""
+    start = _on_rule(left)
+    end = _on_rule(right)
+    if cells(start) + cells(end) + 4 > width:
+        end = ()
+    start = fit(start, width - 1) if cells(start) >= width else start
+    room = width - cells(start) - cells(end)
+    tail = min(2, room) if end else 0
+    return (*start, Span("─" * (room - tail), "rule"), *end, Span("─" * tail, "rule"))
+
+
+def _on_rule(parts: Iterable["str | Line"]) -> Line:
+    spans: list[Span] = []
+    for part in parts:
+        spans.append(Span("─", "rule"))
+        spans += [Span(part)] if isinstance(part, str) else part
+    return tuple(spans)
+
+
+def difference(old: Line, new: Line) -> tuple[int, int] | None:
+    """The first cell that differs and the one after the last; None when the lines are alike."""
+    if old == new:
+        return None
+    before, after = _cells_of(old), _cells_of(new)
+    length = max(len(before), len(after))
+    before += [("", "", "")] * (length - len(before))
+    after += [("", "", "")] * (length - len(after))
+    changed = [index for index in range(length) if before[index] != after[index]]
+    return (changed[0], changed[-1] + 1) if changed else None
+
+
+def _cells_of(of: Line) -> list[tuple[str, str, str]]:
+    found: list[tuple[str, str, str]] = []
+    for span in of:
+        for character in span.text:
+            width = cell_len(character)
+            found += [(character, span.style, span.click)] + [("", span.style, "")] * (width - 1)
+    return found
+
+
+class Lines(ScrollView):
+    """Shows the lines that a function makes; asks it again on `update` and when the size changes.
+
+    follow: stay at the end while lines are added, until the person scrolls up.
+    """
+
+    DEFAULT_CSS = """
+    Lines { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
+            overflow-x: hidden; overflow-y: hidden; background: $background; }
+    Lines .lines--dim { color: $muted; }
+    Lines .lines--strong { text-style: bold; }
+    Lines .lines--good { color: $success; }
+    Lines .lines--warn { color: $warning; }
+    Lines .lines--bad { color: $error; text-style: bold; }
+    Lines .lines--accent { color: $accent; }
+    Lines .lines--under { text-style: bold underline; }
+    Lines .lines--rule { color: $line; }
+    Lines .lines--cursor { text-style: reverse; }
+    Lines .lines--key { color: $accent; text-style: bold; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{name}" for name in STYLES}
+
+    def __init__(self, build: Build | None = None, *, id: str | None = None, follow: bool = False):
+        super().__init__(id=id)
+        self.can_focus = False
+        self.follow = follow
+        self._build = build or _nothing
+        self._lines: list[Line] = []
+        self._made_for: tuple[int, int] | None = None
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """What is shown, for tests."""
+        return self._lines
+
+    @property
+    def words(self) -> str:
+        """The shown text without styles."""
+        return "\n".join(text_of(one).rstrip() for one in self._lines)
+
+    def update(self, build: Build | None = None) -> None:
+        """Show what `build` makes now (or the function given before); redraws only what changed."""
+        if build is not None:
+            self._build = build
+        width, height = self.size.width, self.size.height
+        if not width or not height:
+            return
+        self._made_for = (width, height)
+        new = [fit(one, width) for one in self._build(width, height)]
+        old, self._lines = self._lines, new
+        at_end = self.follow and self.scroll_offset.y >= len(old) - height
+        if len(new) != len(old):
+            self.virtual_size = Size(width, len(new))
+        if at_end and len(new) > height:
+            self.scroll_to(y=len(new) - height, animate=False, force=True, immediate=True)
+        self._redraw(old, new)
+
+    def reveal(self, row: int) -> None:
+        """Scroll as little as needed to have this line in view."""
+        top, height = self.scroll_offset.y, self.size.height
+        if row < top:
+            self.scroll_to(y=row, animate=False, force=True, immediate=True)
+        elif row >= top + height:
+            self.scroll_to(y=row - height + 1, animate=False, force=True, immediate=True)
+
+    def _redraw(self, old: Sequence[Line], new: Sequence[Line]) -> None:
+        top, width = self.scroll_offset.y, self.size.width
+        regions = []
+        for row in range(self.size.height):
+            index = top + row
+            was = old[index] if index < len(old) else ()
+            now = new[index] if index < len(new) else ()
+            changed = difference(was, now)
+            if changed:
+                start, end = changed[0], min(changed[1], width)
+                regions.append(Region(start, row, end - start, 1))
+        if regions:
+            self.refresh(*regions)
+
+    def on_resize(self) -> None:
+        if self._made_for != (self.size.width, self.size.height):
+            self.update()
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        index = y + self.scroll_offset.y
+        base = self.rich_style
+        if index >= len(self._lines):
+            return Strip.blank(self.size.width, base)
+        segments = [
+            Segment(span.text, base + self._style(span)) for span in self._lines[index] if span.text
+        ]
+        return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    def _style(self, span: Span) -> Style:
+        style = Style.null()
+        for name in span.style.split():
+            style += self.get_component_rich_style(f"lines--{name}", partial=True)
+        if span.click:
+            style += Style.from_meta({"@click": span.click})
+        return style
+
+
+def _nothing(_width: int, _height: int) -> Sequence[Line]:
+    return ()

@@ -1,0 +1,288 @@
+"""Where the dots of a curve go: scaling, bucketing to pixel columns, ticks. No widgets here.
+
+A cell holds 2 × 4 braille dots ("pixels"). Whatever the number of points, a frame looks only at the
+smallest and largest value of each pixel column, found through blocks whose extremes are kept.
+"""
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+DOTS_ACROSS = 2
+DOTS_DOWN = 4
+_BLOCK = 32
+_DENSE = 4 * _BLOCK  # points per pixel column from which a column begins at a block's edge
+_BRAILLE = 0x2800
+# The bits of a braille cell for four dots of its left column, counted from the bottom.
+_LEFT = [
+    sum(bit for place, bit in enumerate((0x40, 0x04, 0x02, 0x01)) if dots >> place & 1)
+    for dots in range(16)
+]
+_RIGHT = [
+    sum(bit for place, bit in enumerate((0x80, 0x20, 0x10, 0x08)) if dots >> place & 1)
+    for dots in range(16)
+]
+
+
+class Series:
+    """Points in order of x; unknown values (None, NaN) are left out."""
+
+    __slots__ = ("_highs", "_lows", "xs", "ys")
+
+    def __init__(self) -> None:
+        self.xs = array("d")
+        self.ys = array("d")
+        self._lows = array("d")
+        self._highs = array("d")
+
+    def __len__(self) -> int:
+        return len(self.xs)
+
+    @property
+    def last(self) -> float | None:
+        return self.ys[-1] if self.ys else None
+
+    def append(self, x: float, y: float | None) -> None:
+        if y is None or not math.isfinite(y):
+            return
+        if self.xs and x < self.xs[-1]:
+            x = self.xs[-1]  # a clock that was set back
+        index = len(self.xs)
+        self.xs.append(x)
+        self.ys.append(y)
+        if index % _BLOCK == 0:
+            self._lows.append(y)
+            self._highs.append(y)
+        else:
+            self._lows[-1] = min(self._lows[-1], y)
+            self._highs[-1] = max(self._highs[-1], y)
+
+    def truncate(self, length: int) -> None:
+        """Forget all points from index `length` on."""
+        if length >= len(self.xs):
+            return
+        xs, ys = (
+            self.xs[length // _BLOCK * _BLOCK : length],
+            self.ys[length // _BLOCK * _BLOCK : length],
+        )
+        for points in (self.xs, self.ys):
+            del points[length // _BLOCK * _BLOCK :]
+        for extremes in (self._lows, self._highs):
+            del extremes[length // _BLOCK :]
+        for x, y in zip(xs, ys, strict=True):
+            self.append(x, y)
+
+    def extremes(self, start: int, end: int) -> tuple[float, float]:
+        """The smallest and largest y of points `start` up to but not including `end`."""
+        first, last = -(-start // _BLOCK), end // _BLOCK
+        if first >= last:
+            inside = self.ys[start:end]
+            return min(inside), max(inside)
+        lows, highs = self._lows[first:last], self._highs[first:last]
+        if start % _BLOCK or end % _BLOCK:
+            edges = self.ys[start : first * _BLOCK] + self.ys[last * _BLOCK : end]
+            lows, highs = lows + edges, highs + edges
+        return min(lows), max(highs)
+
+
+def series_of(xs: Iterable[float], ys: Iterable[float | None]) -> Series:
+    made = Series()
+    for x, y in zip(xs, ys, strict=True):
+        made.append(x, y)
+    return made
+
+
+class Smoother:
+    """An exponential mean that starts unbiased, as plots of training loss usually show."""
+
+    def __init__(self, weight: float = 0.95) -> None:
+        self._weight = weight
+        self._mean = 0.0
+        self._left = 1.0
+
+    def next(self, value: float) -> float:
+        self._mean = self._weight * self._mean + (1 - self._weight) * value
+        self._left *= self._weight
+        return self._mean / (1 - self._left)
+
+
+def smoothed(series: Series) -> Series:
+    smoother = Smoother()
+    return series_of(series.xs, map(smoother.next, series.ys))
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Maps values to pixels 0 … pixels - 1; what lies outside goes to the ends.
+
+    A log axis needs low > 0.
+    """
+
+    low: float
+    high: float
+    pixels: int
+    log: bool = False
+
+    def pixel(self, value: float) -> int:
+        if self.log:
+            share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        top = self.pixels - 1
+        return 0 if share <= 0 else top if share >= 1 else round(share * top)
+
+
+def axis_over(series: Sequence[Series], pixels: int, log: bool = False) -> Axis | None:
+    """An axis that shows every y, with a little air; None when there is nothing to show.
+
+    A log axis is asked for only; where a value is not above 0 the axis is linear.
+    """
+    ranges = [one.extremes(0, len(one)) for one in series if len(one)]
+    if not ranges:
+        return None
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    if log and low > 0:
+        if high / low < 1.05:
+            low, high = low / 1.05, high * 1.05
+        return Axis(low, high, pixels, log=True)
+    air = (high - low) * 0.02 or abs(high) * 0.1 or 1.0
+    floor = 0.0 if low >= 0 else -math.inf
+    return Axis(max(low - air, floor), high + air, pixels)
+
+
+Column = tuple[float, float] | None
+"""The smallest and largest value of one pixel column; None where no point lies."""
+
+
+def columns_of(series: Series, low: float, high: float, pixels: int) -> list[Column]:
+    """The series cut into pixel columns over x from `low` to `high`; every point there is in one.
+
+    Where points are many a column begins at the edge of a block, less than a pixel from its place.
+    """
+    if pixels < 1:
+        return []
+    width = (high - low) / max(pixels - 1, 1) or 1.0
+    xs, total = series.xs, len(series)
+    snap = _BLOCK if total >= _DENSE * pixels else 1
+    columns: list[Column] = []
+    start = bisect_left(xs, low)
+    stop = bisect_right(xs, high)
+    for pixel in range(1, pixels + 1):
+        end = stop if pixel == pixels else bisect_left(xs, low + (pixel - 0.5) * width, start, stop)
+        end = end if end == stop else max(end // snap * snap, start)
+        columns.append(series.extremes(start, end) if end > start else None)
+        start = end
+    return columns
+
+
+def dots_of(columns: Sequence[Column], axis: Axis) -> list[int]:
+    """Each pixel column's dots as bits, bit 0 at the bottom: a bar joined to its neighbours."""
+    dots = [0] * len(columns)
+    before: tuple[int, int, int] | None = None  # column, lowest and highest pixel
+    for x, column in enumerate(columns):
+        if column is None:
+            continue
+        low = axis.pixel(column[0])
+        high = low if column[1] == column[0] else axis.pixel(column[1])
+        dots[x] |= _bar(low, high)
+        if before is not None:
+            _join(dots, before, (x, low, high))
+        before = (x, low, high)
+    return dots
+
+
+def _bar(low: int, high: int) -> int:
+    return (2 << high) - (1 << low)
+
+
+def _join(dots: list[int], left: tuple[int, int, int], right: tuple[int, int, int]) -> None:
+    """A line from the edge of one bar to the nearest edge of the next, over empty columns too."""
+    (x0, low0, high0), (x1, low1, high1) = left, right
+    if x1 == x0 + 1 and low1 <= high0 + 1 and low0 <= high1 + 1:
+        return  # they touch
+    y0, y1 = (high0, low1) if low1 > high0 else (low0, high1) if high1 < low0 else (high0, high0)
+    if low1 <= y0 <= high1:
+        y1 = y0
+    previous = y0
+    for x in range(x0 + 1, x1 + 1):
+        y = round(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
+        dots[x] |= _bar(min(previous, y), max(previous, y))
+        previous = y
+
+
+def braille(dots: Sequence[int], rows: int) -> list[str]:
+    """Two pixel columns a cell, four pixels a row, the top row first; empty cells are spaces."""
+    width = (len(dots) + 1) // DOTS_ACROSS
+    grid = [[" "] * width for _ in range(rows)]
+    for cell in range(width):
+        left = dots[2 * cell]
+        right = dots[2 * cell + 1] if 2 * cell + 1 < len(dots) else 0
+        row = rows - 1
+        while (left or right) and row >= 0:
+            bits = _LEFT[left & 15] | _RIGHT[right & 15]
+            if bits:
+                grid[row][cell] = chr(_BRAILLE + bits)
+            left >>= DOTS_DOWN
+            right >>= DOTS_DOWN
+            row -= 1
+    return ["".join(row) for row in grid]
+
+
+def y_ticks(axis: Axis, rows: int) -> dict[int, str]:
+    """Labels by row of cells from the top: round values, never two in neighbouring rows."""
+    labels: dict[int, str] = {}
+    values = (
+        _log_ticks(axis) if axis.log else _even_ticks(axis.low, axis.high, max(rows * 6 // 10, 2))
+    )
+    for value in values:
+        row = rows - 1 - axis.pixel(value) // DOTS_DOWN
+        if axis.low <= value <= axis.high and not labels.keys() & {row - 1, row, row + 1}:
+            labels[row] = number(value)
+    if len(labels) < 2:  # round values all fall outside: the ends say where the curve lies
+        labels = {0: number(axis.high), rows - 1: number(axis.low)}
+    return labels
+
+
+def x_ticks(low: float, high: float, cells: int, whole: bool = True) -> list[tuple[int, float]]:
+    """Cell and value of each tick: round values, at least a label's width apart."""
+    if high <= low:
+        return [(0, low)]
+    values = _even_ticks(low, high, max(cells // 13, 2))
+    if whole:
+        values = [value for value in values if float(value).is_integer()]
+    return [(round((value - low) / (high - low) * (cells - 1)), value) for value in values]
+
+
+def number(value: float) -> str:
+    """Three digits that matter, never more than six characters: '1200', '2.1', '.042', '5e-5'."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e5 or size < 1e-3:
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    if size >= 100:
+        return f"{value:.0f}"
+    text = f"{value:.3g}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def _even_ticks(low: float, high: float, wanted: int) -> list[float]:
+    span = high - low
+    if span <= 0 or not math.isfinite(span):
+        return [low]
+    power = 10.0 ** math.floor(math.log10(span / wanted))
+    step = min(
+        (power * digit for digit in (1, 2, 5, 10, 20)), key=lambda step: abs(span / step - wanted)
+    )
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _log_ticks(axis: Axis) -> list[float]:
+    """1, 2 and 5 of every decade, the ones first, so that they win a row."""
+    decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
+    return [digit * 10.0**decade for digit in (1, 2, 5, 3) for decade in decades]
