@@ -1,6 +1,6 @@
 """Write the manifest of every catalog entry from the Transformers config beside it.
 
-Run after adding a file with `id`, `about` and `config` to core/models/catalog/:
+Run after adding a file with `id`, `about` and `config` to core/models/entries/:
 
     .venv/bin/python scripts/build_catalog.py
 """

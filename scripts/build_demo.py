@@ -164,7 +164,9 @@ def main() -> None:
     rng = Random(SEED)
     pairs = pretraining_pairs(rng)
 
-    tokenizer = train_tokenizer([prompt + end for prompt, end in (next(pairs) for _ in range(5000))])
+    tokenizer = train_tokenizer(
+        [prompt + end for prompt, end in (next(pairs) for _ in range(5000))]
+    )
     model = new_model(tokenizer)
     print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")
 

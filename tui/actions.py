@@ -8,12 +8,12 @@ from textual.binding import Binding
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing a person can do in one place (or anywhere).
+    """One thing a person can do in one place, or anywhere.
 
-    id: unique, `place.verb`. keys: Textual's key names, the first one is shown. words: two or three for
-    the footer. help: one line for the help screen and the palette. run: what Textual calls, the name of an
-    `action_*` method (arguments allowed, as in `show_place('data')`). footer: show it there while it is
-    reachable; keep these few, the footer drops from the right what does not fit.
+    id: unique, `place.verb`. keys: Textual's key names. words: one or two for the footer. help: one line
+    for the help screen and the palette. run: what Textual calls, the name of an `action_*` method
+    (arguments allowed, as in `show_place('data')`). footer: show it there while it can be done; keep
+    these few, the footer drops the last ones where there is no room.
     """
 
     id: str
@@ -27,7 +27,7 @@ class Action:
 
     @property
     def key_words(self) -> str:
-        """The keys as a person reads them: 'spc', '/', 'j k'."""
+        """The keys as a person reads them: 'spc', '/', 'j ↓'."""
         return self.shown or " ".join(dict.fromkeys(key_word(key) for key in self.keys))
 
 
@@ -39,8 +39,6 @@ _KEY_WORDS = {
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "plus": "+",
-    "equals_sign": "=",
-    "minus": "-",
     "escape": "esc",
     "up": "↑",
     "down": "↓",
@@ -48,8 +46,10 @@ _KEY_WORDS = {
     "right": "→",
     "pageup": "pgup",
     "pagedown": "pgdn",
-    "ctrl+p": "ctrl+p",
 }
+
+ACTIONS: dict[str, Action] = {}
+"""Every action declared so far, by id, in the order of declaration."""
 
 
 def key_word(key: str) -> str:
@@ -58,19 +58,26 @@ def key_word(key: str) -> str:
 
 
 def bindings(actions: Iterable[Action]) -> list[Binding]:
-    """The same actions as Textual's bindings; the id leads back to the action."""
-    return [
-        Binding(
-            ",".join(action.keys),
-            action.run,
-            action.words,
-            show=action.footer,
-            tooltip=action.help,
-            id=action.id,
+    """The same actions as Textual's bindings, remembered in ACTIONS under the id that both share."""
+    made = []
+    for action in actions:
+        ACTIONS[action.id] = action
+        if not action.keys:  # only by palette or mouse
+            continue
+        made.append(
+            Binding(
+                ",".join(action.keys),
+                action.run,
+                action.words,
+                show=action.footer,
+                tooltip=action.help,
+                id=action.id,
+            )
         )
-        for action in actions
-    ]
+    return made
 
+
+EVERYWHERE = "everywhere"
 
 APP_ACTIONS = (
     *(
@@ -78,37 +85,26 @@ APP_ACTIONS = (
             f"app.{name}",
             (str(number),),
             name,
-            f"go to the {name.capitalize()} place",
-            "everywhere",
+            f"go to {name.capitalize()}",
+            EVERYWHERE,
             f"show_place('{name}')",
         )
         for number, name in enumerate(("model", "layers", "data", "train", "runs"), start=1)
     ),
-    Action("app.tab", ("tab",), "next pane", "next pane", "everywhere", "app.focus_next"),
-    Action(
-        "app.shift_tab",
-        ("shift+tab",),
-        "pane before",
-        "the pane before",
-        "everywhere",
-        "app.focus_previous",
-    ),
+    Action("app.next", ("tab",), "next pane", "next pane", EVERYWHERE, "app.focus_next"),
+    Action("app.before", ("shift+tab",), "last pane", "pane before", EVERYWHERE, "app.focus_previous"),
     Action(
         "app.palette",
         ("colon", "ctrl+p"),
         "palette",
-        "every action by name, and the themes",
-        "everywhere",
+        "every action by its name",
+        EVERYWHERE,
         "command_palette",
     ),
-    Action("app.help", ("question_mark",), "keys", "all keys here", "everywhere", "help", footer=True),
+    Action("app.theme", (), "theme", "dark or light", EVERYWHERE, "switch_theme"),
+    Action("app.help", ("question_mark",), "keys", "all keys here", EVERYWHERE, "help"),
     Action(
-        "app.escape",
-        ("escape",),
-        "back",
-        "one level out; never leaves the app",
-        "everywhere",
-        "one_level_out",
+        "app.out", ("escape",), "back", "one level out; never leaves", EVERYWHERE, "one_level_out"
     ),
-    Action("app.quit", ("q",), "leave", "leave the app; a run goes on without it", "everywhere", "leave"),
+    Action("app.leave", ("q",), "leave", "leave; a run goes on without the app", EVERYWHERE, "leave"),
 )

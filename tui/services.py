@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.doctor import Finding
     from finetune_tui.core.hardware import Hardware
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
@@ -19,7 +20,8 @@ class Services:
     """All may block; call them in a thread. Each raises UserError when the request cannot be met.
 
     home: where runs live. clock: seconds since 1970. start_run: makes a run of the spec and starts its
-    supervisor. request: drops `stop`, `checkpoint`, `pause` or `resume` for a run's worker.
+    supervisor. request: drops `stop`, `checkpoint`, `pause` or `resume` for a run's worker. examine: what
+    this machine can do (seconds).
     """
 
     home: Path
@@ -31,6 +33,7 @@ class Services:
     request: Callable[["RunDirectory", str], None]
     read_data: Callable[[Sequence[Path]], "DataReport"]
     list_runs: Callable[[], "list[RunDirectory]"]
+    examine: Callable[[], "list[Finding]"]
 
 
 def real_services(home: Path) -> Services:
@@ -47,15 +50,20 @@ def real_services(home: Path) -> Services:
 
         return list_runs(home)
 
+    def examine() -> "list[Finding]":
+        from finetune_tui.core.doctor import examine
+
+        return examine(home)
+
     def start_run(spec: "Spec") -> "RunDirectory":
         from finetune_tui.core.models.resolve import find_model
         from finetune_tui.core.runs.directory import create_run
         from finetune_tui.core.runs.start import start_run
         from finetune_tui.core.tuning.spec import write_spec
 
-        title = find_model(spec.model_name_or_path).title
-        slug = spec.name or "-".join(part for part in (title, spec.preset) if part)
-        run = create_run(home, write_spec(spec), slug)
+        model = find_model(spec.model_name_or_path).name
+        slug = spec.name or "-".join(part for part in (Path(model).name, spec.preset) if part)
+        run = create_run(home, write_spec(spec), slug, spec.model_name_or_path, spec.preset)
         start_run(run)
         return run
 
@@ -89,6 +97,7 @@ def real_services(home: Path) -> Services:
         request=request,
         read_data=read_data,
         list_runs=list_runs,
+        examine=examine,
     )
 
 

@@ -1,17 +1,19 @@
 """The session: what the person is working on. No widgets; every screen reads it and changes it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.tuning.modes import LORA, Choice
-from finetune_tui.core.tuning.presets import resolve_preset
+from finetune_tui.core.tuning.modes import LORA, Choice, Mode
+from finetune_tui.core.tuning.presets import PRESETS, ResolvedPreset, resolve_preset
 from finetune_tui.core.tuning.selection import Selection, toggled, trainable_parameters
 from finetune_tui.core.tuning.spec import Spec, selection_of, with_selection
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.doctor import Finding
     from finetune_tui.core.hardware import Gpu, Hardware
     from finetune_tui.core.memory.estimate import Estimate, Precision
     from finetune_tui.core.models.manifest import Manifest
@@ -21,11 +23,20 @@ if TYPE_CHECKING:
 _MOST_UNDO = 200
 
 
-class Session:
-    """Spec, model, selection with undo, estimates, hardware, data and the run being watched.
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What undo brings back."""
 
-    `spec.modules` is only up to date in `spec_to_run`: between, the selection holds what is chosen.
-    `estimates` follows every change of model, selection and settings; empty without a model.
+    selection: Selection
+    preset: str | None
+
+
+class Session:
+    """Spec, model, selection with undo, estimates, machine, data, and the run being watched.
+
+    Between changes the selection, not `spec.modules`, holds what is chosen; `spec_to_run` writes it into
+    the spec. `estimates` follows every change of model, selection and settings; empty without a model.
+    last_change: bytes on the device that the last change of the selection added.
     """
 
     def __init__(self) -> None:
@@ -34,12 +45,13 @@ class Session:
         self.manifest: Manifest | None = None
         self.selection = Selection()
         self.hardware: Hardware | None = None
+        self.findings: tuple[Finding, ...] | None = None
         self.data: DataReport | None = None
         self.monitored: RunDirectory | None = None
         self.estimates: dict[Precision, Estimate] = {}
-        self.last_change = 0  # bytes the last change of the selection added on the device
-        self._past: list[tuple[Selection, str | None]] = []
-        self._future: list[tuple[Selection, str | None]] = []
+        self.last_change = 0
+        self._past: list[_Chosen] = []
+        self._future: list[_Chosen] = []
         self._merging: object = None
 
     # The model
@@ -47,23 +59,23 @@ class Session:
     def open_model(
         self, reference: "ModelReference", manifest: "Manifest", spec: Spec | None = None
     ) -> None:
-        """Work on this model; with `spec`, on what that spec selects. Undo starts afresh.
+        """Work on this model, undo starting afresh.
 
-        Raises UserError when the spec does not fit the model; nothing has changed then.
+        With `spec`, on what it selects; without, settings, data and preset stay as far as they mean
+        something here. Raises UserError when the given spec does not fit the model; nothing changes then.
         """
-        spec = (spec or self.spec).changed(model_name_or_path=reference.name)
-        selection = Selection()
-        if spec.preset or spec.modules:
+        kept = spec or self._kept_for(reference)
+        kept = kept.changed(model_name_or_path=reference.name)
+        chosen = Selection()
+        if spec is not None and (spec.preset or spec.modules):
+            chosen = selection_of(kept, manifest)
+        elif kept.preset:
             try:
-                selection = selection_of(spec, manifest)
+                chosen = resolve_preset(kept.preset, manifest).selection
             except UserError:
-                if spec.modules:  # modules of the model before mean nothing here
-                    spec = spec.changed(modules=())
-                raise_if = spec.preset is None
-                if not raise_if:
-                    selection = _preset_or_nothing(spec, manifest)
-        self.spec, self.reference, self.manifest = spec, reference, manifest
-        self.selection = selection
+                kept = kept.changed(preset=None)
+        self.spec, self.reference, self.manifest = kept, reference, manifest
+        self.selection = chosen
         self._past.clear()
         self._future.clear()
         self._estimate()
@@ -77,21 +89,50 @@ class Session:
 
     @property
     def preset(self) -> str | None:
+        """Where the selection came from, as long as something of it is left."""
         return self.spec.preset
 
+    @property
+    def preset_selection(self) -> Selection:
+        """What that preset alone selects; nothing without one."""
+        if self.preset is None or self.manifest is None:
+            return Selection()
+        return resolve_preset(self.preset, self.manifest).selection
+
+    @property
+    def is_changed(self) -> bool:
+        """The selection is no longer what the preset says."""
+        return self.preset is not None and self.selection != self.preset_selection
+
+    def presets(self) -> list[ResolvedPreset]:
+        """Every preset that means something on this model."""
+        found = []
+        for name in PRESETS if self.manifest else ():
+            try:
+                found.append(resolve_preset(name, self._opened()))
+            except UserError:
+                continue
+        return found
+
     def choose_preset(self, name: str) -> tuple[str, ...]:
-        """The preset's selection; what a person must know about how it resolved. Raises UserError."""
+        """Select what it says; what a person must know about how it resolved. Raises UserError."""
         resolved = resolve_preset(name, self._opened())
         self._select(resolved.selection, preset=resolved.preset.id)
         return resolved.notes
 
     def toggle(self, names: Iterable[str], choice: Choice = LORA) -> None:
         """Any of them without the choice's mode: all get it. All have it: all frozen."""
-        self._select(toggled(self._opened(), self.selection, names, choice))
+        self._select(toggled(self._opened(), self.selection, names, choice), self.preset)
 
-    def choose(self, names: Iterable[str], choice: Choice | None, merge: object = None) -> None:
-        """Give all of them this choice. Calls in a row with one `merge` key are one step of undo."""
-        self._select(self.selection.set(names, choice), merge=merge)
+    def choose(self, names: Iterable[str], mode: Mode, r: int | None = None, merge: object = None) -> None:
+        """Give all of them a mode, and a rank of their own whose alpha keeps the spec's scale.
+
+        Calls in a row with the same `merge` are one step of undo.
+        """
+        choice = Choice(mode)
+        if mode is Mode.LORA and r is not None and r != self.spec.lora_r:
+            choice = Choice(mode, r, round(self.spec.lora_alpha * r / self.spec.lora_r))
+        self._select(self.selection.set(names, choice), self.preset, merge)
 
     def undo(self) -> bool:
         """Whether there was something to take back."""
@@ -103,9 +144,12 @@ class Session:
     @property
     def trainable(self) -> int:
         """How many numbers train now."""
+        return self.trainable_of(self.selection)
+
+    def trainable_of(self, selection: Selection) -> int:
         if self.manifest is None:
             return 0
-        return trainable_parameters(self.manifest, self.selection, self.spec.lora_r)
+        return trainable_parameters(self.manifest, selection, self.spec.lora_r)
 
     # The settings and the data
 
@@ -115,8 +159,8 @@ class Session:
         self._estimate()
 
     def use_data(self, report: "DataReport") -> None:
-        """Train on these files, which have been read."""
-        self.spec = self.spec.changed(train_files=[str(file) for file in report.files])
+        """Train on these files, which have been read; held-out rows of other data are forgotten."""
+        self.spec = self.spec.changed(train_files=[str(file) for file in report.files], eval_files=())
         self.data = report
 
     @property
@@ -127,38 +171,33 @@ class Session:
         """The spec with the selection written into it. Raises UserError when it cannot run yet."""
         manifest = self._opened()
         if not self.selection.choices:
-            raise UserError(
-                "nothing is selected to train", hint="choose a preset or modules in Layers"
-            )
+            raise UserError("nothing is chosen to train", hint="choose a preset or modules in Layers")
         if not self.spec.train_files:
             raise UserError("there is no data to train on", hint="choose a file in Data")
         return with_selection(self.spec, self.selection, manifest)
 
     # The machine
 
-    def see_hardware(self, hardware: "Hardware") -> None:
-        self.hardware = hardware
-
     @property
     def gpu(self) -> "Gpu | None":
-        """The GPU a run would use: the first the spec names, else the first there is."""
+        """The GPU a run would use: the first that the spec names, else the first there is."""
         gpus = self.hardware.gpus if self.hardware else ()
         named = [gpu for gpu in gpus if gpu.uuid in self.spec.gpus]
-        return (named or list(gpus) or [None])[0]
+        return next(iter(named or gpus), None)
 
     @property
     def free_bytes(self) -> int | None:
-        """Really free memory of that GPU; None without one, or when it does not say."""
-        return self.gpu.free if self.gpu else None
+        """Really free memory of that GPU; None when there is none, it does not say, or the CPU trains."""
+        return self.gpu.free if self.gpu and not self.spec.use_cpu else None
 
     @property
     def precision(self) -> "Precision | None":
-        """In which precision the base would be loaded."""
+        """How the base would be held."""
         if self.manifest is None:
             return None
         from finetune_tui.core.memory.estimate import precision_of
 
-        return precision_of(self.spec, self.hardware)
+        return precision_of(self.spec, on_gpu=self.gpu is not None)
 
     @property
     def estimate(self) -> "Estimate | None":
@@ -166,58 +205,70 @@ class Session:
         precision = self.precision
         return self.estimates.get(precision) if precision else None
 
+    @property
+    def fits(self) -> bool | None:
+        """Whether that fits the GPU; None when it cannot be said."""
+        estimate = self.estimate
+        return self.verdict(estimate) if estimate else None
+
+    def verdict(self, estimate: "Estimate") -> bool | None:
+        from finetune_tui.core.memory.estimate import fits
+
+        return fits(estimate, self.free_bytes)
+
+    def device_bytes_of(self, selection: Selection) -> int | None:
+        """What another selection would take at the present precision."""
+        precision = self.precision
+        if self.manifest is None or precision is None:
+            return None
+        from finetune_tui.core.memory.estimate import estimate
+
+        return estimate(self.manifest, selection, self.spec, precision).device
+
     # Inside
 
     def _opened(self) -> "Manifest":
         if self.manifest is None:
-            raise UserError("no model is open", hint="choose one in the Model place")
+            raise UserError("no model is open", hint="choose one in Model")
         return self.manifest
 
-    def _select(
-        self, selection: Selection, preset: str | None = None, merge: object = None
-    ) -> None:
-        if selection == self.selection and preset == self.spec.preset:
+    def _kept_for(self, reference: "ModelReference") -> Spec:
+        """The settings so far; those of the demo, a toy with its own data, do not leave it."""
+        if self.reference and self.reference.kind == "demo" and reference.kind != "demo":
+            return Spec(preset=self.spec.preset)
+        return self.spec.changed(modules=())
+
+    def _select(self, selection: Selection, preset: str | None, merge: object = None) -> None:
+        if preset == self.preset and selection == self.selection:
             return
         if merge is None or merge != self._merging:
-            self._past.append((self.selection, self.spec.preset))
+            self._past.append(_Chosen(self.selection, self.preset))
             del self._past[:-_MOST_UNDO]
         self._merging = merge
         self._future.clear()
-        self._apply(selection, preset or self.spec.preset)
+        self._apply(selection, preset)
 
-    def _travel(
-        self,
-        source: list[tuple[Selection, str | None]],
-        target: list[tuple[Selection, str | None]],
-    ) -> bool:
+    def _travel(self, source: list[_Chosen], target: list[_Chosen]) -> bool:
         self._merging = None
         if not source:
             return False
-        target.append((self.selection, self.spec.preset))
-        self._apply(*source.pop())
+        target.append(_Chosen(self.selection, self.preset))
+        back = source.pop()
+        self._apply(back.selection, back.preset)
         return True
 
     def _apply(self, selection: Selection, preset: str | None) -> None:
         before = self.estimate
         self.selection = selection
         self.spec = self.spec.changed(preset=preset)
+        if not self.preset_selection.choices.keys() & selection.choices.keys():
+            self.spec = self.spec.changed(preset=None)
         self._estimate()
         after = self.estimate
         self.last_change = after.device - before.device if after and before else 0
 
     def _estimate(self) -> None:
-        if self.manifest is None:
-            return
-        from finetune_tui.core.memory.estimate import Precision, estimate
+        if self.manifest is not None:
+            from finetune_tui.core.memory.estimate import estimate_all
 
-        self.estimates = {
-            precision: estimate(self.manifest, self.selection, self.spec, precision)
-            for precision in Precision
-        }
-
-
-def _preset_or_nothing(spec: Spec, manifest: "Manifest") -> Selection:
-    try:
-        return resolve_preset(str(spec.preset), manifest).selection
-    except UserError:
-        return Selection()
+            self.estimates = estimate_all(self.manifest, self.selection, self.spec)

@@ -5,13 +5,17 @@ turns of a `messages` row. The end token always trains: a model that never sees 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jinja2
+from transformers import AutoTokenizer
 
+from finetune_tui.core.data.reading import read_rows
+from finetune_tui.core.data.report import lengths_of, report_on
 from finetune_tui.core.data.rows import Row
-from finetune_tui.core.errors import UserError
+from finetune_tui.core.errors import UserError, WorkFailed
 
 IGNORED = -100
 """The label torch's cross-entropy leaves out."""
@@ -37,6 +41,60 @@ class Segment:
     text: str
     trained: bool
     ends: bool
+
+
+def load_tokenizer(weights: str, name: str) -> Any:
+    """The model's own tokenizer, with a padding token to batch with (its end token if it has none).
+
+    weights: folder or Hub id. Raises WorkFailed or UserError under the model's `name`.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WorkFailed(
+            f"the tokenizer cannot be loaded ({reason})",
+            where=name,
+            hint="the folder needs tokenizer.json and tokenizer_config.json",
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise UserError("the tokenizer has no end token", where=name)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def tokens_call(params: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """The call `tokens`: {"files", "weights", "name", "max_length", "strict"} → the data report as JSON,
+    counted in tokens: how many, how many train, how long rows are, whether the end token trains.
+    """
+    progress({"words": "loading the tokenizer"})
+    tokenizer = load_tokenizer(params["weights"], params["name"])
+    found = read_rows([Path(file) for file in params["files"]], strict=params["strict"])
+    lengths: list[int] = []
+    trained = 0
+    ends = True
+    for done, (_, row) in enumerate(tokenise(found.rows, tokenizer, params["max_length"])):
+        if done % 1000 == 0:
+            progress({"words": "tokenising", "done": done, "total": len(found.rows)})
+        lengths.append(len(row.ids) + row.cut)
+        trained += row.trained
+        ends = ends and (row.cut > 0 or _end_trains(row, tokenizer))
+    report = report_on(found)
+    return replace(
+        report,
+        lengths=lengths_of(lengths, "tokens"),
+        tokens=sum(lengths),
+        trained_tokens=trained,
+        ends_trained=ends,
+    ).to_json()
+
+
+def _end_trains(row: TokenRow, tokenizer: Any) -> bool:
+    """Whether an end token is among the last trained tokens; a template may write a line break after it."""
+    ends = {tokenizer.eos_token_id, *tokenizer.all_special_ids}
+    trained = [label for label in row.labels if label != IGNORED]
+    return bool(ends & set(trained[-2:]))
 
 
 def tokenise(

@@ -138,7 +138,7 @@ def weight_bytes(manifest: Manifest, precision: Precision) -> int:
         return 4 * manifest.parameters
     if precision is Precision.BF16:
         return 2 * manifest.parameters
-    quantised = [module for module in manifest.modules if is_quantised(manifest, module)]
+    quantised = [module for module in manifest.modules if is_quantised(module)]
     numbers = sum(_weight_numbers(module) for module in quantised)
     rest = 2 * (manifest.parameters - numbers)
     if precision is Precision.INT8:
@@ -148,7 +148,7 @@ def weight_bytes(manifest: Manifest, precision: Precision) -> int:
     return numbers // 2 + scales + 4 * (scales // 256) + NF4_TABLES * len(quantised) + rest
 
 
-def is_quantised(manifest: Manifest, module: Module) -> bool:
+def is_quantised(module: Module) -> bool:
     """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
     return module.cls == "Linear" and module.role is not Role.HEAD and module.leaf_name != "lm_head"
 
@@ -175,7 +175,7 @@ def _weight_numbers(module: Module) -> int:
 
 
 def _optimizer_bytes(spec: Spec, trainable: int) -> int:
-    """AdamW keeps two moments in fp32; the 8-bit one a byte each and two scales per 256; paged: on the host."""
+    """AdamW keeps two moments in fp32; in 8 bits a byte each and two scales per 256; paged: on the host."""
     if spec.optim == "adamw_8bit":
         return 2 * trainable + 8 * (trainable // 256)
     if spec.optim == "paged_adamw_8bit":

@@ -1,6 +1,6 @@
 """The catalog: models the app knows with no network and no weights.
 
-One JSON file per model in `catalog/`: what to tell a person, the Transformers config, and the manifest
+One JSON file per model in `entries/`: what to tell a person, the Transformers config, and the manifest
 that `scripts/build_catalog.py` made from that config.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from finetune_tui.core.models.manifest import Manifest
 
-CATALOG_FOLDER = Path(__file__).parent / "catalog"
+CATALOG_FOLDER = Path(__file__).parent / "entries"
 
 DEMO = "demo"
 

@@ -16,6 +16,12 @@ from finetune_tui.core.models.manifest import Manifest, ModelConfig, Module
 from finetune_tui.core.models.roles import FAMILIES, role_of
 
 
+def inspect_call(params: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """The call `inspect`: {"folder", "model"} → the manifest as JSON."""
+    progress({"words": "building the model on the meta device"})
+    return inspect_folder(Path(params["folder"]), params["model"]).to_json()
+
+
 def inspect_folder(folder: Path, model: str) -> Manifest:
     """The manifest of the model whose config.json lies in `folder`; `model` is the name to show.
 

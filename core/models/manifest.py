@@ -77,7 +77,9 @@ class Manifest:
         children: dict[str, list[Module]] = {}
         for module in self.modules[1:]:
             children.setdefault(module.name.rpartition(".")[0], []).append(module)
-        object.__setattr__(self, "_children", {name: tuple(found) for name, found in children.items()})
+        object.__setattr__(
+            self, "_children", {name: tuple(found) for name, found in children.items()}
+        )
 
     @cached_property
     def by_name(self) -> dict[str, Module]:

@@ -30,6 +30,11 @@ class ModelReference:
     entry: CatalogEntry | None
 
     @property
+    def short_title(self) -> str:
+        """For the name of a run: 'phi-2', or the folder's own name."""
+        return self.entry.short_name if self.entry else self.title
+
+    @property
     def weights(self) -> str:
         """What `from_pretrained` is given."""
         return os.fspath(self.folder) if self.folder else self.name

@@ -41,7 +41,9 @@ ROLE_GUIDE: dict[Role, RoleGuide] = {
     Role.KEY: RoleGuide("the index keywords", "says what this token has on offer", "qkv"),
     Role.VALUE: RoleGuide("the document", "is what gets handed over on a match", "qkv"),
     Role.QKV: RoleGuide(
-        "query, keywords and document in one", "asks, offers and hands over in one fused matrix", "qkv"
+        "query, keywords and document in one",
+        "asks, offers and hands over in one fused matrix",
+        "qkv",
     ),
     Role.ATTENTION_OUTPUT: RoleGuide(
         "the refinery", "mixes what the heads found back into the stream", "out"
@@ -49,11 +51,17 @@ ROLE_GUIDE: dict[Role, RoleGuide] = {
     Role.MLP_IN: RoleGuide("the first factory step", "widens the stream into features", "mlp-in"),
     Role.MLP_GATE: RoleGuide("the factory's valve", "decides which features pass", "mlp-in"),
     Role.GATE_IN: RoleGuide(
-        "valve and first factory step", "widens the stream and gates it in one fused matrix", "mlp-in"
+        "valve and first factory step",
+        "widens the stream and gates it in one fused matrix",
+        "mlp-in",
     ),
-    Role.MLP_OUT: RoleGuide("the last factory step", "brings the features back to the stream", "mlp-out"),
+    Role.MLP_OUT: RoleGuide(
+        "the last factory step", "brings the features back to the stream", "mlp-out"
+    ),
     Role.ROUTER: RoleGuide("the dispatcher", "sends each token to a few experts", "mlp-in"),
-    Role.EXPERTS: RoleGuide("the specialists", "hold many small factories, packed together", "mlp-in"),
+    Role.EXPERTS: RoleGuide(
+        "the specialists", "hold many small factories, packed together", "mlp-in"
+    ),
     Role.EMBEDDING: RoleGuide("the dictionary", "turns a token into its vector", "embed"),
     Role.HEAD: RoleGuide("the speaker", "picks the next word from the stream", "head"),
     Role.NORM: RoleGuide("the volume knob", "keeps the stream at an even level", "norm"),

@@ -48,7 +48,7 @@ def ending_of(
         return _told(run, last_event, code, number)
     if number is not None:
         return _killed(run, number, out_of_memory)
-    said = _last_log_line(run.log_path)
+    said = last_log_line(run.log_path)
     why = f"the worker ended with exit code {code} and no word of why"
     if code == 0:
         why = "the worker ended without finishing"
@@ -148,7 +148,8 @@ def _with_results(state: State, event: Event) -> State:
     return state.changed(**values)
 
 
-def _last_log_line(path: Path) -> str | None:
+def last_log_line(path: Path) -> str | None:
+    """The last line of a log that says anything, plain; None when there is none."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _LOG_TAIL, 0))

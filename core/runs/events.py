@@ -20,7 +20,7 @@ from finetune_tui.core.runs.directory import RunDirectory
 Event = dict[str, Any]
 
 ENDINGS = ("finished", "stopped", "failed")
-_CHUNK = 4 * 2**20  # bytes read at once: bounds what a poll of a long history holds
+_CHUNK = 2**20  # bytes read at once: bounds what a poll of a long history holds
 
 
 class EventWriter:

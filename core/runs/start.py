@@ -12,6 +12,7 @@ from pathlib import Path
 
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.endings import last_log_line
 from finetune_tui.core.runs.liveness import silence
 from finetune_tui.core.runs.lock import RunLock, is_locked, take_lock
 from finetune_tui.core.runs.requests import take_requests
@@ -120,10 +121,9 @@ def _wait_for_first_state(run: RunDirectory, supervisor: "subprocess.Popen[bytes
         if written is not None and written.pid == supervisor.pid:
             return
         if has_ended:
-            raise WorkFailed(
-                f"the supervisor of {plain(run.short_id)} ended before it began",
-                where=str(run.log_path),
-            )
+            why = f"the supervisor of {plain(run.short_id)} ended before it began"
+            said = last_log_line(run.log_path)
+            raise WorkFailed(f"{why}: {said}" if said else why, where=str(run.log_path))
         time.sleep(0.02)
 
 

@@ -92,7 +92,7 @@ class State:
         }
         known["attempt"] = known["attempt"] or 0
         status = value.get("status")
-        if status not in _WRITTEN:
+        if not isinstance(status, str) or status not in _WRITTEN:
             known["why"] = plain(f"state.json has the status {status!r}, which means nothing", 200)
             return State(status=Status.BROKEN, **known)
         return State(status=Status(status), **known)

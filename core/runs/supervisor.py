@@ -60,11 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="supervisor", description="Starts and reaps a worker.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("command", nargs="*")
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    end = words.index("--") if "--" in words else len(words)
+    options, command = parser.parse_args(words[:end]), words[end + 1 :]
     run = RunDirectory(options.run.absolute())
     try:
-        status = supervise(run, options.command or worker_command(run, options.resume))
+        status = supervise(run, command or worker_command(run, options.resume))
     except (UserError, OSError) as error:
         print(f"supervisor: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)

@@ -72,7 +72,7 @@ def write_checkpoint(checkpoints: Path, step: int, trainer: Any) -> Path:
 
 def newest_valid(checkpoints: Path) -> tuple[Path | None, list[Skipped]]:
     """The newest checkpoint whose every byte is as written, and the newer ones passed over."""
-    skipped = []
+    skipped: list[Skipped] = []
     for path in sorted(_folders(checkpoints), key=_step_of, reverse=True):
         why = _damage(path)
         if why is None:
@@ -122,7 +122,9 @@ def load_random(path: Path) -> None:
     version, internal, gauss = saved["python"]
     random.setstate((version, tuple(internal), gauss))
     kind, position, has_gauss, cached = saved["numpy"]
-    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+    np.random.set_state(
+        (kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached)
+    )
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])
@@ -146,7 +148,8 @@ def _write_parts(folder: Path, trainer: Any) -> None:
             else:
                 numbers.setdefault(str(index), {})[name] = value
     save_file(tensors, folder / OPTIMIZER)
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = numpy
     generators = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(keys.astype(np.int64))}
     if torch.cuda.is_available():
         generators["cuda"] = torch.cuda.get_rng_state()
@@ -176,7 +179,10 @@ def _damage(folder: Path) -> str | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         files = dict(manifest["files"])
-        if manifest["step"] != _step_of(folder) or not {TRAINED, OPTIMIZER, TRAINING} <= files.keys():
+        if (
+            manifest["step"] != _step_of(folder)
+            or not {TRAINED, OPTIMIZER, TRAINING} <= files.keys()
+        ):
             return "its manifest is of something else"
         for name, wanted in files.items():
             path = folder / Path(name).name
@@ -214,4 +220,3 @@ def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 def _number(value: Any) -> Any:
     """Schedules keep NumPy numbers; JSON wants Python's."""
     return value.item()
-

@@ -1,4 +1,4 @@
-"""Load a base model and its tokenizer: safetensors only, no code of theirs, quantised when asked."""
+"""Load a base model: safetensors only, no code of its own, quantised when asked."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.models.resolve import ModelReference
@@ -43,23 +43,6 @@ def choose_device(spec: Spec, is_demo: bool) -> Device:
     else:
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return Device(torch.device("cuda", 0) if on_gpu else torch.device("cpu"), dtype)
-
-
-def load_tokenizer(reference: ModelReference) -> Any:
-    """The model's own tokenizer, with a padding token to batch with (its end token if it has none)."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(reference.weights, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WorkFailed(
-            f"the tokenizer cannot be loaded ({_first_line(error)})",
-            where=reference.name,
-            hint="the folder needs tokenizer.json and tokenizer_config.json",
-        ) from error
-    if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no end token", where=reference.name)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
@@ -111,7 +94,7 @@ def _avoid_cpu_bug(model: nn.Module) -> None:
     """bitsandbytes 0.50.2 on CPUs with AVX512-BF16: after any eval forward, 4-bit training is wrong."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - unknown to nn.Module
 
 
 def _pickle_hint(folder: Path) -> str:

@@ -132,7 +132,16 @@ def _numbers(hardware: dict[str, Any]) -> dict[str, Any]:
     gpus = [
         {
             key: gpu[key]
-            for key in ("index", "uuid", "name", "total", "used", "utilization", "temperature", "power")
+            for key in (
+                "index",
+                "uuid",
+                "name",
+                "total",
+                "used",
+                "utilization",
+                "temperature",
+                "power",
+            )
         }
         for gpu in hardware["gpus"]
     ]

@@ -36,15 +36,15 @@ class TokenRows(Dataset):
 
 
 class Padding:
-    """Pads a batch on the right to its longest row. Returns int64 tensors of shape (rows, longest)."""
+    """Pads a batch on the right to its longest row. Returns int64 tensors of shape (rows, longest).
 
-    def __init__(self, pad_token_id: int) -> None:
-        self._pad = pad_token_id
+    Which token fills the gap is nobody's business: it is masked from attention and from the loss.
+    """
 
     def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
         return {
-            "input_ids": torch.tensor([_pad(row["input_ids"], longest, self._pad) for row in rows]),
+            "input_ids": torch.tensor([_pad(row["input_ids"], longest, 0) for row in rows]),
             "labels": torch.tensor([_pad(row["labels"], longest, IGNORED) for row in rows]),
             "attention_mask": torch.tensor(
                 [_pad([1] * len(row["input_ids"]), longest, 0) for row in rows]
@@ -152,7 +152,9 @@ class RunTrainer(Trainer):
         self._reporter.update(eval_loss=loss)
         if is_best:
             self._reporter.update(best_eval_loss=loss, best_step=step)
-            self.control.should_save = self.is_in_train  # what is best must be there to come back to
+            self.control.should_save = (
+                self.is_in_train
+            )  # what is best must be there to come back to
 
     def _rate(self) -> float | None:
         """Tokens a second since the last event."""

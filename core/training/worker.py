@@ -26,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from finetune_tui.core.data.reading import read_rows, split_rows
 from finetune_tui.core.data.rows import Row
-from finetune_tui.core.data.tokens import TokenRow, tokenise
+from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, tokenise
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.files import sync_folder
 from finetune_tui.core.memory.estimate import estimate, precision_of
@@ -39,7 +39,7 @@ from finetune_tui.core.runs.processes import host_name
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.training import checkpoint
 from finetune_tui.core.training.apply import apply_selection, save_adapter
-from finetune_tui.core.training.load import Device, choose_device, load_base, load_tokenizer
+from finetune_tui.core.training.load import Device, choose_device, load_base
 from finetune_tui.core.training.replies import answer, can_be_asked
 from finetune_tui.core.training.reporter import Reporter, StopRequested
 from finetune_tui.core.training.trainer import Padding, RunTrainer, TokenRows, training_arguments
@@ -78,7 +78,7 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     reporter.check()
 
     reporter.phase("loading")
-    tokenizer = load_tokenizer(plan.reference)
+    tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
     data = _read_data(plan.spec, tokenizer, reporter)
     reporter.phase("loading")
     model = load_base(plan.reference, plan.spec, plan.device)
@@ -210,7 +210,10 @@ def _say_started(plan: Plan, reporter: Reporter) -> None:
         device=str(plan.device.torch_device),
         dtype=str(plan.device.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        versions={"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}},
+        versions={
+            "python": platform.python_version(),
+            **{name: _version(name) for name in VERSIONS},
+        },
         trainable_parameters=trainable_parameters(plan.manifest, plan.selection, spec.lora_r),
         parameters=plan.manifest.parameters,
         total_steps=spec.max_steps if spec.max_steps > 0 else None,
@@ -227,9 +230,9 @@ def _read_data(spec: Spec, tokenizer: Any, reporter: Reporter) -> Data:
     train_rows: Sequence[Row] = found.rows
     held_out_rows: Sequence[Row] = ()
     if spec.eval_files:
-        held_out = read_rows([Path(file) for file in spec.eval_files], strict=spec.strict)
-        _say_bad_rows(held_out.bad_rows, reporter)
-        held_out_rows = held_out.rows
+        kept_apart = read_rows([Path(file) for file in spec.eval_files], strict=spec.strict)
+        _say_bad_rows(kept_apart.bad_rows, reporter)
+        held_out_rows = kept_apart.rows
     elif spec.eval_split:
         train_rows, held_out_rows = split_rows(found.rows, spec.eval_split, spec.seed)
     train = _tokenise(train_rows, spec, tokenizer, reporter)
@@ -263,7 +266,9 @@ def _tokenise(
                 "warning", message="skipped: no trained tokens", where=f"{row.path}:{row.line}"
             )
     if cut:
-        message = f"{cut} of {len(rows)} rows are longer than max_length {spec.max_length} and were cut"
+        message = (
+            f"{cut} of {len(rows)} rows are longer than max_length {spec.max_length} and were cut"
+        )
         reporter.event("warning", message=message, where="max_length")
     return tokenised
 
@@ -272,12 +277,15 @@ def _say_bad_rows(bad_rows: Sequence[Any], reporter: Reporter, most: int = 20) -
     for bad in bad_rows[:most]:
         reporter.event("warning", message=f"skipped: {bad.error}", where=f"{bad.path}:{bad.line}")
     if len(bad_rows) > most:
-        reporter.event("warning", message=f"{len(bad_rows) - most} more bad rows skipped", where=None)
+        reporter.event(
+            "warning", message=f"{len(bad_rows) - most} more bad rows skipped", where=None
+        )
 
 
-def _trainer(adapted: Any, data: Data, plan: Plan, run: RunDirectory, reporter: Reporter) -> RunTrainer:
+def _trainer(
+    adapted: Any, data: Data, plan: Plan, run: RunDirectory, reporter: Reporter
+) -> RunTrainer:
     evaluates = bool(data.held_out)
-    tokenizer_pad = adapted.generation_config.pad_token_id
     return RunTrainer(
         reporter,
         run.checkpoints,
@@ -285,7 +293,7 @@ def _trainer(adapted: Any, data: Data, plan: Plan, run: RunDirectory, reporter: 
         args=training_arguments(plan.spec, plan.device, run.checkpoints, evaluates),
         train_dataset=TokenRows(data.train),
         eval_dataset=TokenRows(data.held_out) if evaluates else None,
-        data_collator=Padding(tokenizer_pad if tokenizer_pad is not None else 0),
+        data_collator=Padding(),
     )
 
 

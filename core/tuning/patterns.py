@@ -26,7 +26,9 @@ def expand(pattern: str) -> list[str]:
     rest = pattern[position:]
     if "{" in _BRACES.sub("", pattern) or "}" in _BRACES.sub("", pattern):
         raise UserError(
-            "braces do not match", where=pattern, hint="write {0..31} for a range or {q_proj,k_proj}"
+            "braces do not match",
+            where=pattern,
+            hint="write {0..31} for a range or {q_proj,k_proj}",
         )
     return [name + rest for name in names]
 

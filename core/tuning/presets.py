@@ -152,5 +152,7 @@ def _notes(
         reason = refusal(manifest, left_out[0], Mode.LORA)
         notes.append(f"left out: {', '.join(left_out)} ({reason})")
     if Role.HEAD in preset.roles and any(manifest.module(n).role is Role.HEAD for n in possible):
-        notes.append("adapts the head; some servers refuse such adapters, merge before serving there")
+        notes.append(
+            "adapts the head; some servers refuse such adapters, merge before serving there"
+        )
     return tuple(notes)

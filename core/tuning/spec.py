@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,12 @@ class Spec:
     task: str = _key("choice", "the piece of work", "train", choices=("train",))
     name: str | None = _key("text", "a name for the run")
     preset: str | None = _key("text", "which parts to train, by task")
-    modules: Modules = _key("modules", "which parts to train, by name", ())
-    train_files: tuple[str, ...] = _key("files", "JSONL with text, prompt/completion or messages", ())
-    eval_files: tuple[str, ...] = _key("files", "held-out rows; empty: a share of the data", ())
-    eval_split: float = _key(
-        "number", "held-out share of the data", 0.05, minimum=0, maximum=0.9
+    modules: Modules = _key("modules", "which parts to train, by name", ())  # noqa: RUF009
+    train_files: tuple[str, ...] = _key(
+        "files", "JSONL with text, prompt/completion or messages", ()
     )
+    eval_files: tuple[str, ...] = _key("files", "held-out rows; empty: a share of the data", ())
+    eval_split: float = _key("number", "held-out share of the data", 0.05, minimum=0, maximum=0.9)
     strict: bool = _key("yes/no", "stop at the first bad row", False)
     max_length: int = _key(
         "whole", "tokens a row may have; longer ones are cut", 1024, minimum=8, maximum=2**20
@@ -73,9 +73,7 @@ class Spec:
     gradient_accumulation_steps: int = _key(
         "whole", "batches per step; costs time, not memory", 8, minimum=1, maximum=65536
     )
-    learning_rate: float = _key(
-        "number", "LoRA likes 1e-4 to 5e-4", 2e-4, minimum=0, maximum=10
-    )
+    learning_rate: float = _key("number", "LoRA likes 1e-4 to 5e-4", 2e-4, minimum=0, maximum=10)
     lr_scheduler_type: str = _key(
         "choice",
         "how the rate falls",
@@ -85,7 +83,9 @@ class Spec:
     warmup_steps: float = _key(
         "number", "below 1: a share of all steps", 0.03, minimum=0, maximum=1e9
     )
-    num_train_epochs: float = _key("number", "passes over the data", 3.0, minimum=0.001, maximum=1e5)
+    num_train_epochs: float = _key(
+        "number", "passes over the data", 3.0, minimum=0.001, maximum=1e5
+    )
     max_steps: int = _key(
         "whole", "stop after so many steps; -1: by epochs", -1, minimum=-1, maximum=10**9
     )
@@ -99,7 +99,11 @@ class Spec:
     )
     gradient_checkpointing: bool = _key("yes/no", "far less memory for a third more time", False)
     eval_steps: float = _key(
-        "number", "held-out loss every n steps; below 1: a share of all", 0.1, minimum=0, maximum=1e9
+        "number",
+        "held-out loss every n steps; below 1: a share of all",
+        0.1,
+        minimum=0,
+        maximum=1e9,
     )
     eval_replies: int = _key(
         "whole", "held-out rows answered before and after; 0: none", 0, minimum=0, maximum=10**5
@@ -349,7 +353,9 @@ def _choice_yaml(choice: Choice) -> Any:
 
 def _checked(spec: Spec) -> Spec:
     if spec.load_in_4bit and spec.load_in_8bit:
-        raise UserError("both load_in_4bit and load_in_8bit are set", where="load_in_4bit", hint="keep one")
+        raise UserError(
+            "both load_in_4bit and load_in_8bit are set", where="load_in_4bit", hint="keep one"
+        )
     if spec.max_steps == 0:
         raise UserError("0 steps train nothing", where="max_steps", hint="-1 means: by epochs")
     if math.isclose(spec.learning_rate, 0):
@@ -364,13 +370,14 @@ def _absolute(files: tuple[str, ...], folder: Path) -> tuple[str, ...]:
 class _SpecLoader(yaml.SafeLoader):
     """Safe YAML in which a key written twice is an error: one of the two would silently lose."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Mapping[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             if key in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"'{plain(str(key), 40)}' is written twice", problem_mark=key_node.start_mark
+                    problem=f"'{plain(str(key), 40)}' is written twice",
+                    problem_mark=key_node.start_mark,
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)  # type: ignore[return-value]
+        return super().construct_mapping(node, deep)

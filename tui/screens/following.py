@@ -58,7 +58,7 @@ class RunReader:
 
 @dataclass(slots=True)
 class PhaseRow:
-    """One phase between start and the first step. spent: seconds of earlier visits, since: this one's."""
+    """One phase before the first step. spent: seconds of earlier visits; since: when this one began."""
 
     name: str
     since: float | None
@@ -74,7 +74,7 @@ class PhaseRow:
 
 
 class PhaseList:
-    """The phases of the current attempt in the order they came; one that comes back keeps its row."""
+    """The phases of this attempt in the order they came; one that comes back keeps its row."""
 
     def __init__(self) -> None:
         self.rows: list[PhaseRow] = []

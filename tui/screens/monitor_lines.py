@@ -109,8 +109,8 @@ def _times(following: Following, now: float) -> Line:
     return line(elapsed, dim(f" +{duration(left)} → "), time_of_day(now + left, now))
 
 
-def number_line(following: Following, width: int) -> Line:
-    """`loss .412  eval .447 (best .441@560)  lr 7.4e-5  |g| .31  1950t/s`, what fits of it."""
+def number_lines(following: Following, width: int, rows: int) -> list[Line]:
+    """`loss .412  eval .447 (best .441@560)  lr 7.4e-5  |g| .31  1950t/s`, what fits `rows`."""
     curves = following.curves
     parts: list[Line] = [line(dim("loss "), strong(_number(curves.latest("loss"))))]
     evaluated = curves.latest("eval_loss")
@@ -125,7 +125,7 @@ def number_line(following: Following, width: int) -> Line:
         parts.append(line(count(speed), dim("t/s")))
     if curves.epoch is not None:
         parts.append(line(dim("epoch "), f"{curves.epoch:.1f}"))
-    return _as_many_as_fit(parts, width)
+    return _flowed(parts, width, rows)
 
 
 def _best(following: Following) -> Span:
@@ -137,14 +137,18 @@ def _number(value: float | None) -> str:
     return "–" if value is None else number(value)
 
 
-def _as_many_as_fit(parts: Sequence[Line], width: int) -> Line:
-    shown = line(" ")
+def _flowed(parts: Sequence[Line], width: int, rows: int) -> list[Line]:
+    """The parts side by side over exactly `rows` lines; what does not fit is left out."""
+    lines = [line(" ")]
     for part in parts:
-        longer = line(shown, "  " if len(shown) > 1 else "", part)
-        if cells(longer) > width:
+        longer = line(lines[-1], "  " if len(lines[-1]) > 1 else "", part)
+        if cells(longer) <= width:
+            lines[-1] = longer
+        elif len(lines) < rows:
+            lines.append(line(" ", part))
+        else:
             break
-        shown = longer
-    return shown
+    return lines + [()] * (rows - len(lines))
 
 
 def phase_lines(following: Following, width: int, now: float) -> list[Line]:
@@ -154,7 +158,10 @@ def phase_lines(following: Following, width: int, now: float) -> list[Line]:
         rows = [line(Span(" ▸ ", "accent"), strong("queued      "), dim("waiting for its worker"))]
     rows += [line(dim(f" · {name}")) for name in following.phases.to_come]
     if following.is_alive:
-        rows += [(), line(" ", key("S", "stops it"), "   ", key("q", "leaves: the run goes on"))]
+        rows += [
+            (),
+            line(" ", key("S", "stops it", "stop"), "   ", key("q", "leaves: the run goes on")),
+        ]
     return rows
 
 
@@ -195,7 +202,7 @@ def _phase_facts(row: PhaseRow, following: Following) -> str:
 
 
 def hardware_line(event: Mapping[str, Any] | None, seen: Hardware | None, width: int) -> Line:
-    """GPU, or processor where there is none, memory and disk: from the run's last event, else here."""
+    """GPU (or processor), memory and disk: from the run's last event, else from here."""
     facts = dict(event) if event is not None else _as_event(seen)
     parts = [_gpu(gpu) for gpu in facts.get("gpus") or () if isinstance(gpu, Mapping)]
     if not parts and known(facts.get("cpu_percent")) is not None:
@@ -206,7 +213,7 @@ def hardware_line(event: Mapping[str, Any] | None, seen: Hardware | None, width:
     free = known(facts.get("disk_free"))
     if free is not None:
         parts.append(line(dim("disk "), size(free), dim(" free")))
-    return _as_many_as_fit(parts, width) if parts else line(dim(" nothing measured yet"))
+    return _flowed(parts, width, 1)[0] if parts else line(dim(" nothing measured yet"))
 
 
 def hardware_title(event: Mapping[str, Any] | None, seen: Hardware | None) -> str:
@@ -278,8 +285,10 @@ def _finished(following: Following, width: int) -> list[Line]:
     room = width - 16 - 8
     held = strong(size(written)) if written else dim("size unknown")
     lines.append(_fact("adapter", held, dim(f" {clip_left(plain(str(path)), room)}"), width))
-    again = line(key("o", "the same on your data", "screen_action('data')"), "   ")
-    lines.append(line(" ", again, key("y", "copy path"), "   ", key("n", "new run")))
+    again = line(key("o", "the same on your data", "own_data"), "   ")
+    lines.append(
+        line(" ", again, key("Y", "copy path", "copy_path"), "   ", key("n", "new run", "new_run"))
+    )
     return lines
 
 
@@ -332,21 +341,20 @@ def _next_keys(following: Following) -> Line:
         keys.append(key("r", start, "resume"))
     elif following.no_resume:
         keys.append(line(dim(following.no_resume)))
-    keys += [key("l", "output"), key("n", "new run")]
+    keys += [key("l", "output", "show_tab('output')"), key("n", "new run", "new_run")]
     joined = line(" ")
     for one in keys:
         joined = line(joined, one, "   ")
     return joined
 
 
-def log_lines(following: Following, width: int, wrapped: bool = False) -> list[Line]:
-    """The story of the run, one event a line."""
+def log_lines(following: Following, width: int) -> list[Line]:
+    """The story of the run, one event after the other."""
     lines = []
     for entry in following.curves.log:
         at = time_of_day(entry.time) if entry.time is not None else "     "
         style = {"failed": "bad", "warning": "warn", "finished": "good"}.get(entry.kind, "")
-        room = width - 8
-        texts = wrap(entry.text, room) if wrapped else [entry.text]
+        texts = wrap(entry.text, max(width - 8, 10))
         lines.append(line(dim(f" {at} "), Span(texts[0], style)))
         lines += [line(" " * 7, Span(text, style)) for text in texts[1:]]
     return lines or [line(dim(" nothing yet"))]

@@ -1,10 +1,9 @@
 """The plot of a run: train loss as a braille band, held-out loss as `o`, axes in round numbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from finetune_tui.core.text import duration
-from finetune_tui.tui.widgets.lines import Line, Lines, Span
+from finetune_tui.tui.widgets.lines import Line, Span
 from finetune_tui.tui.widgets.plot import (
     DOTS_ACROSS,
     DOTS_DOWN,
@@ -111,20 +110,3 @@ def _empty(width: int, height: int, words: str) -> list[Line]:
     if height and words:
         lines[height // 2] = (Span(words.center(width).rstrip(), "dim"),)
     return lines
-
-
-class Curve(Lines):
-    """One plot. It keeps no copy of the points: `plot` again after they have changed."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(self._lines_now, id=id)
-        self._train = Series()
-        self._evals = Series()
-        self._options = CurveOptions()
-
-    def plot(self, train: Series, evals: Series, options: CurveOptions) -> None:
-        self._train, self._evals, self._options = train, evals, options
-        self.update()
-
-    def _lines_now(self, width: int, height: int) -> Sequence[Line]:
-        return curve_lines(self._train, self._evals, width, height, self._options)

@@ -10,7 +10,9 @@ from typing import ClassVar, NamedTuple
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -170,6 +172,19 @@ class Lines(ScrollView):
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{name}" for name in STYLES}
 
+    class Clicked(Message):
+        """A line was clicked. action: of the span under the mouse, or empty."""
+
+        def __init__(self, lines: "Lines", index: int, action: str) -> None:
+            super().__init__()
+            self.lines = lines
+            self.index = index
+            self.action = action
+
+        @property
+        def control(self) -> "Lines":
+            return self.lines
+
     def __init__(self, build: Build | None = None, *, id: str | None = None, follow: bool = False):
         super().__init__(id=id)
         self.can_focus = False
@@ -232,6 +247,16 @@ class Lines(ScrollView):
             self.update()
             self.refresh()
 
+    async def on_click(self, event: events.Click) -> None:
+        """An action of the app (`app.…`) runs at once; others are the business of who shows this."""
+        index = event.y + self.scroll_offset.y
+        action = _action_at(self._lines[index], event.x) if index < len(self._lines) else ""
+        if action.startswith(("app.", "screen.")):
+            event.stop()
+            await self.run_action(action)
+        elif index < len(self._lines):
+            self.post_message(self.Clicked(self, index, action))
+
     def render_line(self, y: int) -> Strip:
         index = y + self.scroll_offset.y
         base = self.rich_style
@@ -246,9 +271,16 @@ class Lines(ScrollView):
         style = Style.null()
         for name in span.style.split():
             style += self.get_component_rich_style(f"lines--{name}", partial=True)
-        if span.click:
-            style += Style.from_meta({"@click": span.click})
         return style
+
+
+def _action_at(of: Line, x: int) -> str:
+    end = 0
+    for span in of:
+        end += cell_len(span.text)
+        if x < end:
+            return span.click
+    return ""
 
 
 def _nothing(_width: int, _height: int) -> Sequence[Line]:

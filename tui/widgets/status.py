@@ -1,129 +1,135 @@
 """The frame's lines: places and machine on top, the status below them, the keys at the bottom."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from rich.cells import cell_len
-from rich.text import Text
-from textual import events
-from textual.widget import Widget
-
 from finetune_tui.core.text import count, percent, plain, size
-from finetune_tui.tui.actions import Action
+from finetune_tui.tui.actions import ACTIONS, Action
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, key, line, spread
 
 if TYPE_CHECKING:
     from finetune_tui.tui.app import FinetuneApp
+    from finetune_tui.tui.session import Session
 
-_NARROW = 60
+NARROW = 60
 
 
-class _Line(Widget):
-    """One line of text, repainted in place."""
+
+class _FrameLine(Lines):
+    """One line of the frame."""
 
     DEFAULT_CSS = """
-    _Line { height: 1; width: 1fr; }
+    _FrameLine { height: 1; width: 1fr; }
     """
-    COMPONENT_CLASSES = {"line--strong", "line--muted", "line--line", "line--good", "line--bad"}
 
     @property
     def finetune(self) -> "FinetuneApp":
         return cast("FinetuneApp", self.app)
 
-    def refresh_from_session(self) -> None:
-        self.refresh()
 
-
-class Rule(Widget):
+class Rule(_FrameLine):
     """A thin line across."""
 
-    DEFAULT_CSS = """
-    Rule { height: 1; width: 1fr; color: $line; }
-    """
-
-    def render(self) -> Text:
-        return Text("─" * self.size.width)
+    def __init__(self) -> None:
+        super().__init__(lambda width, _: (line(Span("─" * width, "rule")),))
 
 
-class Masthead(_Line):
-    """`1Model [2Layers] 3Data …` and, on the right, the live run or the GPU."""
-
-    def render(self) -> Text:
-        line = Text(no_wrap=True, overflow="crop")
-        for _, words in self._tabs():
-            line.append(words)
-        right = self._right()
-        room = self.size.width - cell_len(line.plain) - 1
-        if cell_len(right) <= room:
-            line.append(" " * (room - cell_len(right)) + right)
-        return line
-
-    def _tabs(self) -> list[tuple[str, str]]:
-        from finetune_tui.tui.app import PLACES
-
-        tabs = []
-        for number, name in enumerate(PLACES, start=1):
-            front = name == self.finetune.place_name
-            full = self.size.width >= _NARROW or front
-            word = f"{number}{name.capitalize()}" if full else str(number)
-            tabs.append((name, f"[{word}]" if front else f" {word} "))
-        return tabs
-
-    def _right(self) -> str:
-        gpu = self.finetune.session.gpu
-        if gpu is not None:
-            return plain(f"GPU{gpu.index} {gpu.name or ''}", 30)
-        return "no GPU" if self.finetune.session.hardware else ""
-
-    async def on_click(self, event: events.Click) -> None:
-        end = 0
-        for name, words in self._tabs():
-            end += cell_len(words)
-            if event.x < end:
-                await self.finetune.action_show_place(name)
-                return
-
-
-class StatusLine(_Line):
-    """Model · preset · precision · trainable · memory."""
-
-    def render(self) -> Text:
-        session = self.finetune.session
-        if session.manifest is None:
-            return Text(" no model open")
-        parts = [session.title or "", session.preset or "by hand"]
-        if session.precision:
-            parts.append(session.precision.value)
-        total = session.manifest.parameters
-        parts.append(f"{count(session.trainable)} {percent(session.trainable, total)}")
-        if session.estimate:
-            parts.append(size(session.estimate.device))
-        return Text(" " + " · ".join(parts), no_wrap=True, overflow="ellipsis")
-
-
-class Footline(_Line):
-    """The keys that work here, or words to the person until the next key."""
+class Masthead(_FrameLine):
+    """`1Model [2Layers] 3Data …` and, at the right, the live run or the GPU."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._words: tuple[str, bool] | None = None
+        super().__init__(self._lines)
 
-    def say(self, words: str, wrong: bool) -> None:
-        self._words = (plain(words), wrong)
-        self.refresh()
+    def _lines(self, width: int, _height: int) -> tuple[Line]:
+        tabs = line(*self._tabs(width >= NARROW))
+        right = self.finetune.masthead_words()
+        room = width - cells(tabs) - 2
+        return (spread(tabs, line(right, " "), width) if cells(line(right)) <= room else tabs,)
+
+    def _tabs(self, full: bool) -> Iterator[Span]:
+        for number, name in enumerate(self.finetune.places, start=1):
+            front = name == self.finetune.place_name
+            words = f"{number}{name.capitalize()}" if full or front else str(number)
+            click = f"app.show_place('{name}')"
+            yield Span(f"[{words}]" if front else f" {words} ", "strong" if front else "dim", click)
+
+
+class StatusLine(_FrameLine):
+    """Model · preset · precision · trainable · memory against what is free."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _width, _height: (status_line(self.finetune.session),))
+
+
+def status_line(session: "Session") -> Line:
+    """What is being worked on, in one line."""
+    if session.manifest is None:
+        return line(" ", dim("no model open: choose one below, or start with the demo"))
+    parts: list[Line] = [line(Span(plain(session.title or "", 40), "strong"))]
+    parts.append(line(preset_words(session)))
+    if session.precision:
+        parts.append(line(session.precision.value))
+    share = percent(session.trainable, session.manifest.parameters)
+    parts.append(line(f"{count(session.trainable)} {share}"))
+    if session.estimate:
+        parts.append(memory_words(session.estimate.device, session.free_bytes, session.fits))
+    joined: list[str | Span | Line] = [" "]
+    for index, part in enumerate(parts):
+        joined += [dim(" · "), part] if index else [part]
+    return line(*joined)
+
+
+def preset_words(session: "Session") -> str:
+    if session.preset is None:
+        return "chosen by hand" if session.selection.choices else "nothing chosen"
+    return f"{session.preset} (changed)" if session.is_changed else session.preset
+
+
+def memory_words(device: int, free: int | None, fits: bool | None) -> Line:
+    """`8.9/23.1G fits`."""
+    if free is None:
+        return line(size(device))
+    number = size(device).removesuffix("G")
+    verdict = Span("fits", "good") if fits else Span("NO", "bad")
+    return line(f"{number}/{size(free)} ", verdict)
+
+
+class Footline(_FrameLine):
+    """The keys that work here; or words to the person, until the next key."""
+
+    def __init__(self) -> None:
+        super().__init__(self._lines)
+        self._said: Line | None = None
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.update())
+
+    def say(self, words: str, wrong: bool = False) -> None:
+        self._said = line(" ", Span("✗ ", "bad") if wrong else "", plain(words))
+        self.update()
 
     def hush(self) -> None:
-        if self._words is not None:
-            self._words = None
-            self.refresh()
+        if self._said is not None:
+            self._said = None
+            self.update()
 
-    def render(self) -> Text:
-        if self._words is not None:
-            return Text(" " + self._words[0], no_wrap=True, overflow="ellipsis")
-        line = Text(" ", no_wrap=True, overflow="crop")
-        for action in self._actions():
-            line.append(f"{action.key_words} {action.words}  ")
-        return line
+    def _lines(self, width: int, _height: int) -> tuple[Line]:
+        return (self._said or self._keys(width),)
 
-    def _actions(self) -> list[Action]:
-        place = self.finetune.place
-        own = place.actions if place else ()
-        return [action for action in (*own, *self.finetune.actions) if action.footer]
+    def _keys(self, width: int) -> Line:
+        last = line(key("?", "keys", "app.help"), " ")
+        kept: Line = line(" ")
+        for action in self._reachable():
+            entry = key(action.key_words, action.words, f"app.perform('{action.id}')")
+            if cells(kept) + cells(entry) + cells(last) + 2 > width:
+                break
+            kept = line(kept, entry, "  ")
+        return line(kept, last)
+
+    def _reachable(self) -> Iterator[Action]:
+        seen = set()
+        for active in self.screen.active_bindings.values():
+            action = ACTIONS.get(active.binding.id or "")
+            if action and action.footer and active.enabled and action.id not in seen:
+                seen.add(action.id)
+                yield action

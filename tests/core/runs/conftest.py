@@ -29,8 +29,8 @@ lock = adopt_or_take_lock(run)
 def beat(**values):
     state = run.state().changed(worker=this_process(), heartbeat=time.time(), **values)
     write_state(run.state_path, state)
-beat(status=Status.RUNNING, step=3)
 append_event(run, "started", model="demo", attempt=run.state().attempt)
+beat(status=Status.RUNNING, step=3)
 """
 
 
@@ -40,8 +40,13 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(home: Path) -> RunDirectory:
-    return create_run(home, SPEC, "demo", model="demo", preset="structured-output")
+def run(home: Path) -> Iterator[RunDirectory]:
+    made = create_run(home, SPEC, "demo", model="demo", preset="structured-output")
+    yield made
+    state = made.state()
+    for process in (state.supervisor, state.worker):  # what a failed test left running
+        if process and process.pid != os.getpid() and is_alive(process):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -56,24 +61,17 @@ def worker(run: RunDirectory, tmp_path: Path) -> Callable[[str], list[str]]:
     return command
 
 
-@pytest.fixture(autouse=True)
-def _no_process_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """End what a failed test left running."""
-    yield
-    if "run" not in request.fixturenames:
-        return
-    state = request.getfixturevalue("run").state()
-    for process in (state.supervisor, state.worker):
-        if process and process.pid != os.getpid() and is_alive(process):
-            os.kill(process.pid, signal.SIGKILL)
+@pytest.fixture
+def wait_for(run: RunDirectory) -> Callable[[Callable[[State], bool]], State]:
+    """Waits for a state of the run that the given test accepts, and returns it."""
 
+    def wait(reached: Callable[[State], bool]) -> State:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            state = run.state()
+            if reached(state):
+                return state
+            time.sleep(0.02)
+        raise AssertionError(f"not reached; the state is {run.state()}")
 
-def wait_for(run: RunDirectory, reached: Callable[[State], bool], seconds: float = 20.0) -> State:
-    """The first state that `reached` accepts."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        state = run.state()
-        if reached(state):
-            return state
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s; the state is {run.state()}")
+    return wait

@@ -1,0 +1,185 @@
+"""The client side of a call: a short piece of work in another process, bounded in time and memory."""
+
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from finetune_tui.core.errors import UserError, WorkFailed
+
+TIMEOUT = 120.0  # seconds for one call
+MOST_MEMORY = 8 * 2**30  # bytes resident; a limit on address space would kill CUDA
+_LOOK_EVERY = 0.2
+
+
+class CallProcess:
+    """A process that answers calls; started with the first one and kept warm until `close`.
+
+    Every method blocks: use it in a thread. Calls of several threads queue up.
+    """
+
+    def __init__(self, use_gpu: bool = False, most_memory: int = MOST_MEMORY) -> None:
+        self._use_gpu = use_gpu
+        self._most_memory = most_memory
+        self._process: subprocess.Popen[str] | None = None
+        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._ids = itertools.count(1)
+        self._turn = threading.Lock()
+
+    def __enter__(self) -> "CallProcess":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+        self._stderr.close()
+
+    def call(
+        self,
+        name: str,
+        params: dict[str, Any],
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+        timeout: float = TIMEOUT,
+        cancelled: threading.Event | None = None,
+    ) -> Any:
+        """The call's result.
+
+        Raises UserError or WorkFailed: what the other side says, or that it took too long or too much
+        memory (its process is then gone; the next call starts a fresh one), or `cancelled`.
+        """
+        with self._turn:
+            process = self._started()
+            id = next(self._ids)
+            self._send(process, {"id": id, "call": name, "params": params})
+            deadline = time.monotonic() + timeout
+            cancel_sent = False
+            while True:
+                answer = self._next_answer(process, name, deadline)
+                if answer is not None and answer["id"] == id:
+                    if "progress" not in answer:
+                        return _result(answer)
+                    if on_progress:
+                        on_progress(answer["progress"])
+                if cancelled is not None and cancelled.is_set() and not cancel_sent:
+                    cancel_sent = True
+                    self._send(process, {"cancel": id})
+                    deadline = min(deadline, time.monotonic() + 2)
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+
+    def _started(self) -> "subprocess.Popen[str]":
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._answers = queue.Queue()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "finetune_tui.core.calls.server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                text=True,
+                encoding="utf-8",
+                env=self._environment(),
+                start_new_session=True,  # ctrl-c in the terminal is not for it
+            )
+            threading.Thread(
+                target=_read_answers, args=(self._process.stdout, self._answers), daemon=True
+            ).start()
+        return self._process
+
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+        if not self._use_gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        return environment
+
+    def _send(self, process: "subprocess.Popen[str]", request: dict[str, Any]) -> None:
+        assert process.stdin is not None  # opened as a pipe
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise self._died(process) from error
+
+    def _next_answer(
+        self, process: "subprocess.Popen[str]", name: str, deadline: float
+    ) -> dict[str, Any] | None:
+        """The next answer, or None after a short wait. Raises WorkFailed past a limit."""
+        try:
+            answer = self._answers.get(timeout=_LOOK_EVERY)
+        except queue.Empty:
+            self._watch(process, name, deadline)
+            return None
+        if answer is None:
+            raise self._died(process)
+        return answer
+
+    def _watch(self, process: "subprocess.Popen[str]", name: str, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            self.close()
+            raise WorkFailed(f"'{name}' took too long and was ended")
+        try:
+            resident = psutil.Process(process.pid).memory_info().rss
+        except psutil.Error:
+            return
+        if resident > self._most_memory:
+            self.close()
+            raise WorkFailed(
+                f"'{name}' needed more than {self._most_memory >> 30} GiB and was ended"
+            )
+
+    def _died(self, process: "subprocess.Popen[str]") -> WorkFailed:
+        code = process.wait()
+        self.close()
+        self._stderr.seek(0)
+        last = (self._stderr.read()[-4000:].strip().splitlines() or ["no words"])[-1]
+        self._stderr.seek(0)
+        self._stderr.truncate()
+        return WorkFailed(f"the helper process ended with code {code} ({last})")
+
+
+def inspect_folder(folder: Path, model: str) -> dict[str, Any]:
+    """One `inspect` call in a process of its own: the manifest of a folder as JSON."""
+    with CallProcess() as process:
+        answer: dict[str, Any] = process.call("inspect", {"folder": str(folder), "model": model})
+    return answer
+
+
+def _read_answers(pipe: Any, answers: "queue.Queue[dict[str, Any] | None]") -> None:
+    try:
+        for line in pipe:
+            answers.put(json.loads(line))
+    except ValueError:  # the pipe was closed under us, or the line was cut by a kill
+        pass
+    answers.put(None)
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    if "error" not in answer:
+        return answer["result"]
+    kind = WorkFailed if answer.get("exit_code") == 1 else UserError
+    error = answer["error"]
+    raise kind(error["message"], where=error["where"], hint=error["hint"])

@@ -1,0 +1,43 @@
+"""From a spec to a run that is under way: everything that can be wrong is found before it starts."""
+
+import os
+from pathlib import Path
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.models.resolve import Inspect, find_model, load_manifest
+from finetune_tui.core.runs.directory import RunDirectory, create_run
+from finetune_tui.core.runs.start import start_run
+from finetune_tui.core.tuning.spec import Spec, selection_of, write_spec
+
+
+def launch(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
+    """Check the spec, make its run directory and start it detached.
+
+    Raises UserError before anything is written when the spec cannot work on this machine.
+    """
+    run = make_run(home, spec, inspect)
+    start_run(run)
+    return run
+
+
+def make_run(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
+    """The same without starting it."""
+    reference = find_model(spec.model_name_or_path)
+    manifest = load_manifest(reference, inspect)
+    selection_of(spec, manifest)
+    if not spec.train_files:
+        raise UserError("no training data is named", where="train_files", hint="name a JSONL file")
+    for key, files in (("train_files", spec.train_files), ("eval_files", spec.eval_files)):
+        for file in files:
+            _check_file(key, Path(file))
+    slug = spec.name or "-".join(part for part in (reference.short_title, spec.preset) if part)
+    return create_run(home, write_spec(spec), slug, model=reference.name, preset=spec.preset)
+
+
+def _check_file(key: str, file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"no such file: {file}", where=key)
+    if not os.access(file, os.R_OK):
+        raise UserError(f"cannot be read: {file}", where=key)
+    if file.stat().st_size == 0:
+        raise UserError(f"the file is empty: {file}", where=key)

@@ -1,0 +1,58 @@
+"""What a selection changed against where it came from, in the fewest words."""
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from finetune_tui.core.models.manifest import Manifest
+from finetune_tui.core.tuning.patterns import fold
+from finetune_tui.core.tuning.selection import Selection
+
+
+def changed_words(
+    manifest: Manifest, preset: str | None, base: Selection, now: Selection
+) -> str:
+    """`+structured-output −layers.0–23 +lm_head`; empty when nothing is chosen.
+
+    base: what the preset alone selects. Whole blocks are named once; a rank of its own counts as
+    added.
+    """
+    words = [f"+{preset}"] if preset else []
+    removed = [name for name in base.choices if name not in now.choices]
+    added = [name for name, choice in now.choices.items() if base.choices.get(name) != choice]
+    words += [f"−{part}" for part in _short(manifest, removed, base)]
+    words += [f"+{part}" for part in _short(manifest, added, now)]
+    return " ".join(words)
+
+
+def short_names(manifest: Manifest, names: Iterable[str]) -> list[str]:
+    """Patterns as the tree writes them: `layers.0–31.mlp.fc2`."""
+    prefix = manifest.blocks_at.rpartition(".")[0]
+    return [
+        pattern.removeprefix(f"{prefix}.").replace("{", "").replace("}", "").replace("..", "–")
+        for pattern in fold(names)
+    ]
+
+
+def _short(manifest: Manifest, names: list[str], whole: Selection) -> list[str]:
+    """Blocks of which everything in `whole` is named come first, as a range."""
+    in_blocks: dict[int, set[str]] = {}
+    everything: dict[int, set[str]] = {}
+    for target, chosen in ((in_blocks, names), (everything, list(whole.choices))):
+        for name in chosen:
+            block = manifest.block_index(name)
+            if block is not None:
+                target.setdefault(block, set()).add(name)
+    full = [block for block, found in in_blocks.items() if found == everything.get(block)]
+    if len(full) == len(everything):  # the same everywhere: the modules say more than the blocks
+        full = []
+    container = manifest.blocks_at.rpartition(".")[2]
+    rest = [name for name in names if manifest.block_index(name) not in full]
+    return [f"{container}.{span}" for span in _spans(sorted(full))] + short_names(manifest, rest)
+
+
+def _spans(numbers: list[int]) -> list[str]:
+    spans = []
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        found = [number for _, number in run]
+        spans.append(str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}")
+    return spans

@@ -1,0 +1,121 @@
+"""The command line: one parser, one place where errors become a line and an exit code.
+
+Imports nothing heavy: every command lives in a module of `commands` that is imported when it is typed.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+from finetune_tui.core.errors import UserError, WorkFailed
+from finetune_tui.core.text import plain
+from finetune_tui.tui.output import say_error
+
+# command → where it lives, and its line in --help
+_COMMANDS = {
+    "models": ("models:models", "the catalog"),
+    "inspect": ("models:inspect", "the module tree of a model"),
+    "presets": ("models:presets", "the task presets, resolved on a model"),
+    "estimate": ("models:estimate", "what a selection costs in memory"),
+    "data": ("data:data", "what a data file holds: format, bad rows, lengths, tokens"),
+    "train": ("train:train", "start a run and follow it"),
+    "runs": ("runs:runs", "all runs"),
+    "show": ("runs:show", "one run"),
+    "attach": ("runs:attach", "follow a run that is under way"),
+    "stop": ("runs:stop", "ask a run to stop with a checkpoint"),
+    "checkpoint": ("runs:checkpoint", "ask a run for a checkpoint now"),
+    "resume": ("runs:resume", "go on with a run that was stopped or killed"),
+    "doctor": ("doctor:doctor", "what this machine can do, what is missing, the exact fix"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(message, hint=f"see `{self.prog} --help`")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and flag."""
+    top = _Parser(
+        prog="finetune-tui",
+        description="Fine-tune language models on a GPU box. Without a command it opens the app.",
+    )
+    top.add_argument("--version", action="version", version=version("finetune-tui"))
+    top.add_argument(
+        "--home", help="where runs live (default: $FINETUNE_TUI_HOME or your data folder)"
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    made = {}
+    for name, (_, words) in _COMMANDS.items():
+        made[name] = commands.add_parser(name, help=words, description=words)
+        made[name].add_argument("--json", action="store_true", help="answer in JSON")
+        made[name].add_argument("--home", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    made["inspect"].add_argument("model")
+    made["presets"].add_argument("model", nargs="?")
+    made["estimate"].add_argument("model")
+    made["estimate"].add_argument("--preset")
+    _add_set(made["estimate"])
+    made["data"].add_argument("file", nargs="+")
+    made["data"].add_argument("--model", help="count in this model's tokens")
+    made["data"].add_argument("--max-length", type=int, default=1024, help="tokens a row may have")
+    made["data"].add_argument("--strict", action="store_true", help="stop at the first bad row")
+    _add_train(made["train"])
+    for name in ("show", "attach", "stop", "checkpoint", "resume"):
+        made[name].add_argument("run", help="r7, a whole id, or the path of a run")
+    made["resume"].add_argument("--detach", action="store_true", help="do not follow it")
+    return top
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any key of a spec",
+    )
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    command.add_argument("spec", nargs="?", help="a spec, as YAML")
+    command.add_argument("--model", help="catalog id, `demo` or a folder")
+    command.add_argument("--preset")
+    command.add_argument("--data", nargs="+", help="JSONL files to train on")
+    _add_set(command)
+    command.add_argument("--strict", action="store_true", help="stop at the first bad row")
+    command.add_argument("--detach", action="store_true", help="start it and come back at once")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, or open the app. 0: done, 1: the work failed, 2: the request was wrong."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    try:
+        options = parser().parse_args(words)
+        place = _COMMANDS[options.command][0] if options.command else "app:app"
+        module, _, function = place.partition(":")
+        run = getattr(import_module(f"finetune_tui.tui.commands.{module}"), function)
+        return int(run(options))
+    except UserError as error:
+        say_error(error, as_json)
+        return error.exit_code
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("FINETUNE_TUI_DEBUG"):
+            raise
+        reason = plain(f"{type(error).__name__}: {error}", 300)
+        hint = "this is a fault of the app; FINETUNE_TUI_DEBUG=1 shows where"
+        say_error(WorkFailed(reason, hint=hint), as_json)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Following a run from a terminal or a pipe until it ends."""
+
+import time
+
+from finetune_tui.core.runs.curves import Curves
+from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.events import Event, EventReader
+from finetune_tui.core.runs.requests import drop_request
+from finetune_tui.core.runs.state import Status
+from finetune_tui.core.runs.words import event_words
+from finetune_tui.core.text import duration, percent, size
+from finetune_tui.tui.output import ProgressLine, on_terminal, say, say_json
+
+_POLL = 0.2  # seconds
+_STEPS_TOLD = 10  # a pipe gets about so many lines of steps a run
+
+
+def follow(run: RunDirectory, as_json: bool, from_now: bool = False, may_stop: bool = True) -> int:
+    """Print what happens until the run ends. 0 when it finished or stopped, 1 when the work failed.
+
+    from_now: leave out what is already told. may_stop: ctrl-c asks for a stop with checkpoint and a
+    second one detaches; without it the first detaches.
+    """
+    reader = EventReader(run.events_path)
+    teller = _Teller(run, as_json)
+    if from_now:
+        while events := reader.poll():
+            teller.skip(events)
+    asked = False
+    while True:
+        try:
+            over = not run.liveness().is_alive  # before the last look, so that no event is missed
+            while events := reader.poll():
+                teller.tell(events)
+            if over:
+                return teller.end()
+            time.sleep(_POLL)
+        except KeyboardInterrupt:
+            if asked or not may_stop:
+                teller.detach()
+                return 0
+            asked = True
+            drop_request(run, "stop")
+            teller.note("stopping with a checkpoint; ctrl-c again leaves it to itself")
+
+
+class _Teller:
+    """Turns events into lines, JSON, or one moving line, whichever the other end can take."""
+
+    def __init__(self, run: RunDirectory, as_json: bool) -> None:
+        self._run = run
+        self._as_json = as_json
+        self._curves = Curves()
+        self._line = ProgressLine()
+        self._moves = on_terminal() and not as_json
+        self._last_event: Event | None = None
+
+    def skip(self, events: list[Event]) -> None:
+        self._curves.feed(events)
+
+    def tell(self, events: list[Event]) -> None:
+        self._curves.feed(events)
+        for event in events:
+            if self._as_json:
+                say_json(event)
+            else:
+                self._tell_person(event)
+        if self._moves:
+            self._line.show(self._progress())
+
+    def note(self, words: str) -> None:
+        if not self._as_json:
+            self._line.clear()
+            say(words)
+
+    def detach(self) -> None:
+        name = self._run.short_id
+        self.note(f"{name} goes on without this terminal: `finetune-tui attach {name}` comes back")
+
+    def end(self) -> int:
+        """The result in a few lines; the exit code."""
+        self._line.clear()
+        state, liveness = self._run.state(), self._run.liveness()
+        good = liveness.status in (Status.FINISHED, Status.STOPPED)
+        if self._as_json:
+            if liveness.status in (
+                Status.DEAD,
+                Status.BROKEN,
+            ):  # nobody was left to write the event
+                say_json({"t": time.time(), "kind": "failed", "message": liveness.words})
+            return 0 if good else 1
+        say(f"\n{self._run.short_id} {liveness.status}: {liveness.words}")
+        if state.hint and not good:
+            say(state.hint)
+        if liveness.status is Status.FINISHED:
+            self._say_result()
+        elif liveness.status is Status.STOPPED or not good:
+            say(f"go on with: finetune-tui resume {self._run.short_id}")
+        return 0 if good else 1
+
+    def _say_result(self) -> None:
+        for when in ("before", "after"):
+            if when in self._curves.measured:
+                exact, total = self._curves.measured[when]
+                say(f"exact match {when.ljust(6)}  {exact}/{total}  {percent(exact, total)}")
+        best = self._curves.best
+        if best:
+            say(f"held-out loss       {best[1]:.4f} at step {best[0]}")
+        written = sum(path.stat().st_size for path in self._run.adapter.glob("*"))
+        say(f"adapter             {self._run.adapter}  ({size(written)})")
+
+    def _tell_person(self, event: Event) -> None:
+        if event["kind"] == "step" and (self._moves or not self._is_told(event)):
+            return
+        if event["kind"] in ("phase", "hardware") and self._moves:
+            return
+        words = event_words(event)
+        if words:
+            self._line.clear()
+            clock = time.strftime("%H:%M:%S", time.localtime(event.get("t")))
+            say(f"{clock} {words}")
+
+    def _is_told(self, event: Event) -> bool:
+        total = self._curves.total_steps or 0
+        every = max(total // _STEPS_TOLD, 1)
+        step = event.get("step")
+        return isinstance(step, int) and (step % every == 0 or step == 1)
+
+    def _progress(self) -> str:
+        curves = self._curves
+        step, total, loss = curves.last_step, curves.total_steps, curves.latest("loss")
+        if not step or not total or loss is None:
+            phase = curves.phase
+            return str(phase.words) if phase else "starting"
+        rate = curves.latest("tokens_per_second")
+        filled = 20 * step // total
+        left = self._seconds_left(step, total)
+        return (
+            f"{step}/{total} {'█' * filled}{'░' * (20 - filled)} {percent(step, total)}"
+            f"  loss {loss:.4f}"
+            + (f"  {rate:.0f} t/s" if rate else "")
+            + (f"  {left} left" if left else "")
+        )
+
+    def _seconds_left(self, step: int, total: int) -> str | None:
+        started = self._curves.started
+        if started is None or step < 2:
+            return None
+        passed = (self._curves.last_heard or started) - started
+        return duration(passed / step * (total - step))

@@ -1,0 +1,218 @@
+"""models, inspect, presets, estimate: what is known about a model before anything is loaded."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from finetune_tui.core.calls.client import inspect_folder
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.hardware import read_hardware
+from finetune_tui.core.memory.estimate import estimate_all, fits
+from finetune_tui.core.models.catalog import CatalogEntry, catalog
+from finetune_tui.core.models.manifest import Manifest, Module, inspect_answer
+from finetune_tui.core.models.resolve import find_model, load_manifest
+from finetune_tui.core.text import count, percent, size
+from finetune_tui.core.tuning.patterns import fold
+from finetune_tui.core.tuning.presets import PRESETS, resolve_preset
+from finetune_tui.core.tuning.selection import Selection, trainable_parameters
+from finetune_tui.core.tuning.spec import FIELDS, Spec, demo_spec, selection_of
+from finetune_tui.tui.output import say, say_json, say_table
+
+
+def models(options: argparse.Namespace) -> int:
+    """The catalog."""
+    entries = list(catalog().values())
+    if options.json:
+        say_json({"models": [_model_json(entry) for entry in entries]})
+        return 0
+    say_table(
+        ("MODEL", "KIND", "PARAMETERS", "BLOCKS", "CONTEXT", "LICENCE", "FOR"),
+        (
+            (
+                entry.id,
+                entry.kind,
+                count(entry.parameters),
+                str(entry.blocks),
+                str(entry.context or "?"),
+                entry.licence,
+                entry.advice,
+            )
+            for entry in entries
+        ),
+        right=frozenset({2, 3, 4}),
+    )
+    say("\nA folder with config.json and *.safetensors works wherever a model is asked for.")
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """The module tree; identical blocks are shown once."""
+    manifest = open_manifest(options.model)
+    if options.json:
+        say_json(inspect_answer(manifest))
+        return 0
+    say(
+        f"{manifest.model}: {manifest.architecture}, {count(manifest.parameters)} parameters "
+        f"({manifest.parameters:,}), {manifest.blocks} blocks, {len(manifest.modules)} modules\n"
+    )
+    say_table(
+        ("MODULE", "CLASS", "ROLE", "PARAMETERS", "SHAPE"),
+        (_tree_row(manifest, module) for module in _folded(manifest)),
+        right=frozenset({3}),
+    )
+    return 0
+
+
+def presets(options: argparse.Namespace) -> int:
+    """The guide table, resolved on a model (Phi-2, for which it was written, when none is named)."""
+    manifest = open_manifest(options.model or "microsoft/phi-2")
+    lora_r = FIELDS["lora_r"].default
+    answers = [_preset_json(manifest, preset, lora_r) for preset in PRESETS]
+    if options.json:
+        say_json({"model": manifest.model, "presets": answers})
+        return 0
+    say(
+        f"On {manifest.model}, LoRA rank {lora_r}. The guide's advice is folk wisdom: test it on your data.\n"
+    )
+    say_table(
+        ("PRESET", "GOAL", "TRAINS", "SHARE", "MODULES"),
+        (
+            (
+                answer["id"],
+                PRESETS[answer["id"]].goal,
+                count(answer["trainable_parameters"]),
+                percent(answer["trainable_parameters"], manifest.parameters),
+                "  ".join(fold(answer["modules"])) or "; ".join(answer["notes"]),
+            )
+            for answer in answers
+        ),
+        right=frozenset({2, 3}),
+    )
+    return 0
+
+
+def estimate(options: argparse.Namespace) -> int:
+    """Memory of a training step at every precision, against the GPU that is here."""
+    reference = find_model(options.model)
+    manifest = load_manifest(reference, inspect_folder)
+    base = demo_spec() if reference.kind == "demo" else Spec()
+    spec = base.changed(
+        **({"preset": options.preset} if options.preset else {}),
+        **pairs(options.set),
+        model_name_or_path=reference.name,
+    )
+    selection = selection_of(spec, manifest) if spec.preset or spec.modules else Selection()
+    estimates = estimate_all(manifest, selection, spec)
+    gpu = next(iter(read_hardware(Path.cwd()).gpus), None)
+    free = gpu.free if gpu else None
+    trainable = trainable_parameters(manifest, selection, spec.lora_r)
+    if options.json:
+        settings = {key: getattr(spec, key) for key in FIELDS if key != "modules"}
+        say_json(
+            {
+                "model": manifest.model,
+                "preset": spec.preset,
+                "trainable_parameters": trainable,
+                "settings": settings,
+                "precisions": {key.value: made.to_json(free) for key, made in estimates.items()},
+                "gpu": gpu.to_json() if gpu else None,
+            }
+        )
+        return 0
+    say(
+        f"{manifest.model}, {spec.preset or 'no preset'}: trains {count(trainable)} "
+        f"({percent(trainable, manifest.parameters)}) at {spec.per_device_train_batch_size} × "
+        f"{spec.max_length} tokens\n"
+    )
+    parts = (
+        "weights",
+        "adapters",
+        "gradients",
+        "optimizer",
+        "activations",
+        "logits",
+        "workspace",
+        "context",
+    )
+    say_table(
+        ("PRECISION", "DEVICE", "±", "FITS", *(part.upper() for part in parts)),
+        (
+            (
+                precision.value,
+                size(made.device),
+                size(made.band),
+                {True: "yes", False: "NO", None: "?"}[fits(made, free)],
+                *(size(getattr(made.breakdown, part)) for part in parts),
+            )
+            for precision, made in estimates.items()
+        ),
+        right=frozenset(range(1, 12)) - {3},
+    )
+    say(
+        f"\nFree on {gpu.name}: {size(free)}"
+        if gpu and free is not None
+        else "\nNo GPU here to compare with."
+    )
+    return 0
+
+
+def open_manifest(model: str) -> Manifest:
+    """The manifest of what a person typed. Raises UserError."""
+    return load_manifest(find_model(model), inspect_folder)
+
+
+def pairs(texts: list[str]) -> dict[str, str]:
+    """`key=value` words as a mapping. Raises UserError."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"'{text}' is not KEY=VALUE", where="--set")
+        found[key.strip()] = value
+    return found
+
+
+def _model_json(entry: CatalogEntry) -> dict[str, Any]:
+    keys = (
+        "id",
+        "title",
+        "kind",
+        "licence",
+        "advice",
+        "parameters",
+        "blocks",
+        "context",
+        "tokens_seen",
+    )
+    return {key: getattr(entry, key) for key in keys} | {"sources": list(entry.sources)}
+
+
+def _preset_json(manifest: Manifest, preset: str, lora_r: int) -> dict[str, Any]:
+    try:
+        resolved = resolve_preset(preset, manifest)
+    except UserError as error:
+        selection, notes = Selection(), [error.message]
+    else:
+        selection, notes = resolved.selection, list(resolved.notes)
+    return {
+        "id": preset,
+        "title": PRESETS[preset].title,
+        "modules": {name: choice.mode.value for name, choice in selection.choices.items()},
+        "trainable_parameters": trainable_parameters(manifest, selection, lora_r),
+        "notes": notes,
+    }
+
+
+def _folded(manifest: Manifest) -> list[Module]:
+    """Every module outside the blocks, and those of the first block for all."""
+    return [m for m in manifest.modules if manifest.block_index(m.name) in (None, 0)]
+
+
+def _tree_row(manifest: Manifest, module: Module) -> tuple[str, str, str, str, str]:
+    in_block = manifest.block_index(module.name) is not None
+    first = f"{manifest.blocks_at}.0"
+    every = f"{manifest.blocks_at}.{{0..{manifest.blocks - 1}}}"
+    name = module.name.replace(first, every, 1) if in_block and manifest.blocks > 1 else module.name
+    shape = "×".join(map(str, module.shape)) if module.shape else ""
+    parameters = count(module.parameters) if module.parameters else "·"
+    return (name or "(whole model)", module.cls, module.role or "", parameters, shape)

@@ -1,0 +1,127 @@
+"""runs, show, attach, stop, checkpoint, resume: living with runs."""
+
+import argparse
+import time
+from typing import Any
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.runs.curves import Curves
+from finetune_tui.core.runs.directory import RunDirectory, find_run, list_runs
+from finetune_tui.core.runs.events import read_events
+from finetune_tui.core.runs.home import find_home
+from finetune_tui.core.runs.requests import drop_request
+from finetune_tui.core.runs.start import start_run
+from finetune_tui.core.text import duration, percent
+from finetune_tui.tui.commands.following import follow
+from finetune_tui.tui.output import say, say_json, say_table
+
+
+def runs(options: argparse.Namespace) -> int:
+    """All runs, the newest first."""
+    found = list_runs(find_home(options.home))
+    if options.json:
+        say_json({"runs": [run.summary() for run in found]})
+        return 0
+    if not found:
+        say("No runs yet. `finetune-tui train --model demo` starts one.")
+        return 0
+    now = time.time()
+    say_table(
+        ("RUN", "MODEL", "STATUS", "STEP", "HELD-OUT LOSS", "AGE"),
+        (_row(run.summary(now), now) for run in found),
+        right=frozenset({3, 4, 5}),
+    )
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """One run: where it stands, what came of it, its last words."""
+    run = find_run(find_home(options.home), options.run)
+    curves = Curves()
+    curves.feed(read_events(run.events_path))
+    if options.json:
+        say_json(_details(run, curves))
+        return 0
+    state, liveness = run.state(), run.liveness()
+    say(f"{run.id}\n{liveness.status}: {liveness.words}")
+    if state.hint:
+        say(state.hint)
+    say(f"path      {run.path}")
+    if curves.last_step is not None:
+        loss = curves.latest("loss")
+        say(
+            f"step      {curves.last_step}/{curves.total_steps or '?'}"
+            + (f"  loss {loss:.4f}" if loss else "")
+        )
+    if curves.best:
+        say(f"held-out  {curves.best[1]:.4f} at step {curves.best[0]} (best)")
+    for when, (exact, total) in curves.measured.items():
+        say(f"exact     {when} {exact}/{total} ({percent(exact, total)})")
+    if run.adapter.is_dir():
+        say(f"adapter   {run.adapter}")
+    say()
+    for line in list(curves.log)[-8:]:
+        say(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.text}")
+    return 0
+
+
+def attach(options: argparse.Namespace) -> int:
+    """Follow a run from its first event; ctrl-c leaves it alone."""
+    run = find_run(find_home(options.home), options.run)
+    return follow(run, options.json, may_stop=False)
+
+
+def stop(options: argparse.Namespace) -> int:
+    """Ask a run to write a checkpoint and end."""
+    return _request(options, "stop", "is asked to stop with a checkpoint")
+
+
+def checkpoint(options: argparse.Namespace) -> int:
+    """Ask a run for a checkpoint now."""
+    return _request(options, "checkpoint", "is asked for a checkpoint")
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on from the newest valid checkpoint."""
+    run = find_run(find_home(options.home), options.run)
+    start_run(run, resume=True)
+    if options.detach:
+        if options.json:
+            say_json({"id": run.id, "path": str(run.path)})
+        else:
+            say(f"{run.short_id} goes on")
+        return 0
+    return follow(run, options.json, from_now=not options.json)
+
+
+def _request(options: argparse.Namespace, kind: str, words: str) -> int:
+    run = find_run(find_home(options.home), options.run)
+    liveness = run.liveness()
+    if not liveness.is_alive:
+        raise UserError(f"{run.short_id} is not running ({liveness.words})")
+    drop_request(run, kind)
+    if options.json:
+        say_json({"id": run.id, "request": kind})
+    else:
+        say(f"{run.short_id} {words}")
+    return 0
+
+
+def _row(summary: dict[str, Any], now: float) -> tuple[str, ...]:
+    step = "" if summary["step"] is None else f"{summary['step']}/{summary['total_steps'] or '?'}"
+    loss = "" if summary["eval_loss"] is None else f"{summary['eval_loss']:.4f}"
+    age = duration(now - summary["created"]) if summary["created"] else ""
+    return (summary["id"], summary["model"] or "?", summary["status"], step, loss, age)
+
+
+def _details(run: RunDirectory, curves: Curves) -> dict[str, Any]:
+    state = run.state()
+    return run.summary() | {
+        "path": str(run.path),
+        "words": run.liveness().words,
+        "hint": state.hint,
+        "best_eval_loss": curves.best[1] if curves.best else None,
+        "best_step": curves.best[0] if curves.best else None,
+        "measured": {when: list(counts) for when, counts in curves.measured.items()},
+        "adapter": str(run.adapter) if run.adapter.is_dir() else None,
+    }

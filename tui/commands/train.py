@@ -1,0 +1,62 @@
+"""train: from a spec, or from a model, a preset and data, to a run."""
+
+import argparse
+from pathlib import Path
+
+from finetune_tui.core.calls.client import inspect_folder
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.models.catalog import DEMO
+from finetune_tui.core.runs.home import find_home
+from finetune_tui.core.runs.launch import launch
+from finetune_tui.core.tuning.spec import Spec, demo_spec, read_spec
+from finetune_tui.tui.commands.following import follow
+from finetune_tui.tui.commands.models import pairs
+from finetune_tui.tui.output import say, say_json
+
+
+def train(options: argparse.Namespace) -> int:
+    """Start a run and follow it; ctrl-c asks for a stop with checkpoint, a second one detaches."""
+    return train_spec(
+        asked_spec(options), find_home(options.home), detach=options.detach, as_json=options.json
+    )
+
+
+def train_spec(spec: Spec, home: Path, detach: bool = False, as_json: bool = False) -> int:
+    """Run a spec. Raises UserError before anything starts when it cannot work."""
+    run = launch(home, spec, inspect_folder)
+    if detach:
+        if as_json:
+            say_json({"id": run.id, "path": str(run.path)})
+        else:
+            say(f"{run.short_id} is under way in {run.path}")
+            say(f"follow it with: finetune-tui attach {run.short_id}")
+        return 0
+    if not as_json:
+        say(f"{run.id} in {run.path}")
+    return follow(run, as_json)
+
+
+def asked_spec(options: argparse.Namespace) -> Spec:
+    """The spec that the flags describe: a file first, then what is set beside it."""
+    if options.spec:
+        spec = read_spec(Path(options.spec))
+    elif options.model == DEMO:
+        spec = demo_spec()
+    elif options.model:
+        spec = Spec()
+    else:
+        raise UserError(
+            "nothing to train", hint="give SPEC.yaml, or --model and --preset and --data"
+        )
+    values: dict[str, object] = dict(pairs(options.set))
+    if options.model:
+        values["model_name_or_path"] = options.model
+    if options.preset:
+        values |= {"preset": options.preset, "modules": []}
+    if options.data:
+        values["train_files"] = list(options.data)
+        if options.model == DEMO:  # the demo's held-out rows say nothing about other data
+            values |= {"eval_files": [], "eval_replies": 0} | values
+    if options.strict:
+        values["strict"] = True
+    return spec.changed(**values).anchored(Path.cwd())

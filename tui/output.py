@@ -1,0 +1,63 @@
+"""Printing for people and for programs: foreign text is shown, never obeyed; errors are one line."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.text import plain, plain_lines
+
+
+def say(text: str = "") -> None:
+    """Lines for a person."""
+    print(plain_lines(text), flush=True)
+
+
+def say_json(answer: Any) -> None:
+    """One JSON object on a line of its own; ASCII, so that no byte of it acts on a terminal."""
+    print(json.dumps(answer, allow_nan=False), flush=True)
+
+
+def say_error(error: UserError, as_json: bool) -> None:
+    if as_json:
+        say_json({"error": error.to_json()})
+    else:
+        print(f"finetune-tui: {error}", file=sys.stderr, flush=True)
+
+
+def say_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int]) -> None:
+    """Columns as wide as they need to be; those in `right` are flush right. The last may be long."""
+    cells = [[plain(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    for row in cells:
+        padded = [
+            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+            for column, cell in enumerate(row)
+        ]
+        print("  ".join(padded).rstrip(), flush=True)
+
+
+def on_terminal() -> bool:
+    """Whether a person watches: a pipe or a CI log gets plain lines instead of a moving bar."""
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class ProgressLine:
+    """One line that is rewritten in place on a terminal, and not shown at all elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = False
+        self._moves = on_terminal()
+
+    def show(self, text: str) -> None:
+        if self._moves:
+            width = os.get_terminal_size().columns - 1 if sys.stdout.isatty() else 79
+            print("\r\x1b[K" + plain(text, max(width, 20)), end="", flush=True)
+            self._shown = True
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", flush=True)
+            self._shown = False

@@ -1,0 +1,272 @@
+"""The monitor of one run: everything above is one picture, below it a panel that scrolls."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+
+from finetune_tui.core.hardware import Hardware
+from finetune_tui.core.text import duration, plain, plain_lines
+from finetune_tui.tui.screens.following import Following
+from finetune_tui.tui.screens.monitor_lines import (
+    hardware_line,
+    hardware_title,
+    log_lines,
+    name_line,
+    number_lines,
+    outcome_lines,
+    outcome_title,
+    phase_lines,
+    progress_line,
+    sample_lines,
+    time_of_day,
+)
+from finetune_tui.tui.widgets.curve import CurveOptions, curve_lines, sparkline
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, clip_left, dim, line, rule
+from finetune_tui.tui.widgets.plot import Series
+
+TABS = ("log", "samples", "config", "output")
+_NARROW = 60  # columns below which all is one column
+_SIDE = 34  # columns of the side
+_WIDE = 100  # columns from which there is a side
+_OUTPUT_TAIL = 64 * 1024  # bytes
+
+
+class Monitor(Widget):
+    """Shows a `Following`; `show` again whenever it or the time has moved on."""
+
+    DEFAULT_CSS = """
+    Monitor { width: 1fr; height: 1fr; }
+    Monitor #monitor-left { width: 1fr; height: 1fr; }
+    Monitor #monitor-side { width: 34; display: none; border-left: solid $line; }
+    Monitor.-wide #monitor-side { display: block; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.following: Following | None = None
+        self.tab = "log"
+        self._log_scale = False
+        self._smooth = False
+        self._time_axis = False
+        self._now = 0.0
+        self._seen: Hardware | None = None
+        self._output = ""
+        self._config = ""
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            with Vertical(id="monitor-left"):
+                yield Lines(self._picture, id="monitor-picture")
+                yield Lines(self._panel, id="monitor-panel", follow=True)
+            yield Lines(self._side, id="monitor-side")
+
+    def on_mount(self) -> None:
+        self.query_one("#monitor-panel", Lines).can_focus = True
+
+    def show(self, following: Following, now: float, seen: Hardware | None) -> None:
+        """The run as it is at `now` (seconds since 1970); `seen`: this machine."""
+        if following is not self.following:
+            self.following = following
+            self._config = _read_start(following.run.spec_path)
+        self._now, self._seen = now, seen
+        if self.tab == "output":
+            self._output = _read_tail(following.run.log_path)
+        self.redraw()
+
+    def redraw(self) -> None:
+        self._share_height()
+        for lines in self.query(Lines):
+            lines.update()
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width >= _WIDE, "-wide")
+        self._share_height()
+
+    # What the keys do
+
+    def toggle_log(self) -> None:
+        self._log_scale = not self._log_scale
+        self.redraw()
+
+    def toggle_smooth(self) -> None:
+        self._smooth = not self._smooth
+        self.redraw()
+
+    def toggle_time(self) -> None:
+        self._time_axis = not self._time_axis
+        self.redraw()
+
+    def show_tab(self, name: str) -> None:
+        self.tab = name
+        if name == "output" and self.following:
+            self._output = _read_tail(self.following.run.log_path)
+        panel = self.query_one("#monitor-panel", Lines)
+        panel.follow = name in ("log", "output")
+        self.redraw()
+        panel.scroll_to(y=panel.max_scroll_y if panel.follow else 0, animate=False, force=True)
+
+    def next_tab(self, by: int) -> None:
+        self.show_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
+
+    # What is drawn
+
+    def _share_height(self) -> None:
+        """The panel gets what the picture leaves; the picture all but a few lines."""
+        height, width = self.size.height, self.size.width
+        if not height:
+            return
+        rows = max(height - 10, 2) if width < _NARROW else max(5, height // 4)
+        panel = self.query_one("#monitor-panel")
+        if panel.styles.height is None or panel.styles.height.value != rows:
+            panel.styles.height = rows
+
+    def _picture(self, width: int, height: int) -> Sequence[Line]:
+        following = self.following
+        if following is None:
+            return []
+        narrow = width < _NARROW
+        lines = [name_line(following, width)]
+        if following.has_steps:
+            lines.append(progress_line(following, width, self._now))
+            lines += number_lines(following, width, 2 if narrow else 1)
+        below = [*self._middle(following, width, narrow), self._tab_rule(width)]
+        room = height - len(lines) - len(below)
+        lines += self._plot(following, width, room, narrow) if room > 0 else []
+        return [*lines, *below][:height]
+
+    def _plot(self, following: Following, width: int, room: int, narrow: bool) -> list[Line]:
+        if not following.has_steps:
+            phases = phase_lines(following, width, self._now)
+            title = "before the first step"
+            head = [rule(width, [title])]
+            return [*head, *phases, *[()] * room][:room]
+        if narrow:
+            return self._curve(following, width, room)
+        return [self._plot_rule(width), *self._curve(following, width, room - 1)]
+
+    def _curve(self, following: Following, width: int, rows: int) -> list[Line]:
+        loss = following.smooth if self._smooth else following.loss
+        total = following.total_steps if following.is_alive else None
+        if self._time_axis:
+            end = None
+            train, evals = loss.by_time, following.eval_loss.by_time
+        else:
+            end = float(total) if total else None
+            train, evals = loss.by_step, following.eval_loss.by_step
+        options = CurveOptions(self._log_scale, self._time_axis, end)
+        return curve_lines(train, evals, width, rows, options)
+
+    def _plot_rule(self, width: int) -> Line:
+        legend = line(Span("⠒", "accent"), dim(" train"))
+        held_out = line(Span("o", "warn strong"), dim(" eval"))
+        keys = (
+            _switch("y", "log", self._log_scale, "toggle_log"),
+            _switch("s", "smooth", self._smooth, "toggle_smooth"),
+            _switch("x", "time" if self._time_axis else "step", False, "toggle_time"),
+        )
+        return rule(width, ["loss", legend, held_out], keys)
+
+    def _middle(self, following: Following, width: int, narrow: bool) -> list[Line]:
+        """While it runs the machine, afterwards how it ended."""
+        if not following.is_alive:
+            lines = outcome_lines(following, width)
+            return lines if narrow else [rule(width, [outcome_title(following)]), *lines]
+        measured = hardware_line(following.curves.hardware, self._seen, width)
+        if narrow:
+            return [measured]
+        return [rule(width, [hardware_title(following.curves.hardware, self._seen)]), measured]
+
+    def _tab_rule(self, width: int) -> Line:
+        tabs = [
+            line(Span(f"[{name}]" if name == self.tab else name, style, f"show_tab('{name}')"))
+            for name in TABS
+            for style in ("strong" if name == self.tab else "dim",)
+        ]
+        return rule(width, tabs, [line(dim("[ ]"))])
+
+    def _panel(self, width: int, _height: int) -> Sequence[Line]:
+        following = self.following
+        if following is None:
+            return []
+        builders: dict[str, Callable[[], Sequence[Line]]] = {
+            "log": lambda: log_lines(following, width),
+            "samples": lambda: sample_lines(following, width),
+            "config": lambda: _text_lines(self._config, "spec.yaml cannot be read"),
+            "output": lambda: _text_lines(self._output, "the worker has printed nothing"),
+        }
+        return builders[self.tab]()
+
+    def _side(self, width: int, height: int) -> Sequence[Line]:
+        if self.following is None:
+            return []
+        return side_lines(self.following, width, height, self._now)
+
+
+def side_lines(following: Following, width: int, height: int, now: float) -> list[Line]:
+    """What a wide terminal has room for: the run's facts and three small plots."""
+    facts = _facts(following, now)
+    lines = [rule(width, ["run"])]
+    for name, value in facts:
+        lines.append(line(dim(f" {name:<9}"), clip_left(value, width - 11)))
+    plots: tuple[tuple[str, str, Series], ...] = (
+        ("learning rate", "", following.learning_rate.by_step),
+        ("gradient norm", "", following.grad_norm.by_step),
+        ("tokens a second", "", following.speed.by_step),
+    )
+    rows = (height - len(lines)) // len(plots)
+    if rows >= 4 and following.has_steps:
+        for title, unit, series in plots:
+            last = sparkline(series, title, unit, width, rows - 1)
+            lines += [rule(width, [last[0]]), *last[1:]]
+            lines.append(())
+    return lines[:height]
+
+
+def _facts(following: Following, now: float) -> list[tuple[str, str]]:
+    state, curves = following.state, following.curves
+    start = curves.start or {}
+    facts = [("id", plain(following.run.id)), ("host", plain(state.host or "unknown"))]
+    began = state.started or curves.started
+    if began:
+        facts.append(("started", time_of_day(began, now)))
+    if curves.attempt > 1:
+        facts.append(("attempt", str(curves.attempt)))
+    if isinstance(start.get("dtype"), str):
+        facts.append(("computes", plain(f"{start['dtype']} on {start.get('device', '?')}", 40)))
+    if curves.checkpoint_step is not None:
+        facts.append(("saved", f"checkpoint at step {curves.checkpoint_step}"))
+    if following.is_alive and state.heartbeat:
+        quiet = now - state.heartbeat
+        facts.append(("heard", f"{duration(quiet)} ago" if quiet >= 5 else "just now"))
+    return facts
+
+
+def _switch(name: str, words: str, on: bool, click: str) -> Line:
+    return (Span(name, "key", click), Span(f" {words}", "strong" if on else "dim", click))
+
+
+def _text_lines(text: str, empty: str) -> list[Line]:
+    return [line(f" {one}") for one in plain_lines(text).splitlines()] or [line(dim(f" {empty}"))]
+
+
+def _read_start(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_OUTPUT_TAIL).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _read_tail(path: Path) -> str:
+    """The end of a file, from a line's start. Progress bars that redraw a line become lines."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - _OUTPUT_TAIL, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return text.partition("\n")[2] if size > _OUTPUT_TAIL else text

@@ -1,0 +1,353 @@
+"""Train: the settings before a run, and the monitor of the run that is watched."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.timer import Timer
+from textual.widgets import ContentSwitcher
+from textual.worker import get_current_worker
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.text import plain
+from finetune_tui.tui.actions import Action
+from finetune_tui.tui.screens.ask import AskScreen
+from finetune_tui.tui.screens.checks import checks, refusal
+from finetune_tui.tui.screens.following import Following, Reading, RunReader
+from finetune_tui.tui.screens.monitor import Monitor
+from finetune_tui.tui.screens.place import Place
+from finetune_tui.tui.screens.settings import SettingsView
+from finetune_tui.tui.widgets.lines import Lines
+from finetune_tui.tui.widgets.settings_form import SettingsForm
+from finetune_tui.tui.widgets.status import StatusLine
+
+_GROUP = "train"
+
+
+def _action(
+    verb: str, keys: str, words: str, help: str, run: str = "", footer: bool = False
+) -> Action:
+    return Action(f"train.{verb}", tuple(keys.split()), words, help, _GROUP, run or verb, footer)
+
+
+class TrainPlace(Place, can_focus=True):
+    """Shows one of two: settings (`_SETTINGS` keys work) or the monitor (`_MONITOR` keys work)."""
+
+    title: ClassVar[str] = "Train"
+    actions: ClassVar[tuple[Action, ...]] = (
+        _action("start", "s", "start", "start a run of these settings", footer=True),
+        _action("edit", "enter", "edit", "type a value, or turn a choice", footer=True),
+        _action("turn_on", "l right", "next", "the next value of a choice", "turn(1)"),
+        _action("turn_back", "h left", "back", "the value before of a choice", "turn(-1)"),
+        _action("watch", "w", "watch", "the monitor of the run that was watched last", footer=True),
+        _action("stop", "S", "stop…", "stop after this step, with a checkpoint", footer=True),
+        _action("checkpoint", "c", "checkpoint", "write a checkpoint now", footer=True),
+        _action("resume", "r", "resume", "go on from the newest checkpoint", footer=True),
+        _action("own_data", "o", "my data", "the same on data of your own", footer=True),
+        _action("new_run", "n escape", "new run", "the settings, for another run", footer=True),
+        _action("toggle_log", "y", "log", "the loss on a log scale, or not"),
+        _action("toggle_smooth", "s", "smooth", "the loss smoothed, or as it came"),
+        _action("toggle_time", "x", "axis", "steps or time along the plot"),
+        _action("next_tab", "right_square_bracket", "tab", "the next tab", "turn_tab(1)"),
+        _action("last_tab", "left_square_bracket", "tab", "the tab before", "turn_tab(-1)"),
+        _action("output", "l", "output", "what the worker printed", "show_tab('output')"),
+        _action("copy_path", "Y", "copy path", "copy the path of the adapter, or of the run"),
+        _action("down", "j down", "down", "down a line", "move(1)"),
+        _action("up", "k up", "up", "up a line", "move(-1)"),
+        _action("top", "g home", "top", "to the first line", "move(-100000)"),
+        _action("bottom", "G end", "bottom", "to the last line", "move(100000)"),
+    )
+
+    DEFAULT_CSS = """
+    TrainPlace ContentSwitcher { width: 1fr; height: 1fr; }
+    """
+
+    _SETTINGS = frozenset({"start", "edit", "turn", "watch"})
+    _MONITOR = frozenset(
+        "stop checkpoint resume own_data new_run toggle_log toggle_smooth toggle_time turn_tab show_tab "
+        "copy_path".split()
+    )
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.following: Following | None = None
+        self.is_watching = False
+        self._reader: RunReader | None = None
+        self._is_reading = False
+        self._is_starting = False
+        self._data_error: str | None = None
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        with ContentSwitcher(initial="train-settings"):
+            yield SettingsView(id="train-settings")
+            yield Monitor(id="train-monitor")
+
+    def on_mount(self) -> None:
+        self._timer = self.set_interval(1.0, self._poll, pause=True)
+
+    def on_shown(self) -> None:
+        self.focus()
+        if self._timer:
+            self._timer.resume()
+        self._read_data()
+
+    def on_hidden(self) -> None:
+        if self._timer:
+            self._timer.pause()
+        self.finetune.query_one(StatusLine).display = True
+
+    def refresh_from_session(self) -> None:
+        run = self.session.monitored
+        if run is not None and (self.following is None or self.following.run != run):
+            self.follow(run)
+        self._show()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in self._SETTINGS:
+            return not self.is_watching and (action != "watch" or self.following is not None)
+        if action in self._MONITOR:
+            return self.is_watching and self._is_possible(action)
+        return True
+
+    def _is_possible(self, action: str) -> bool:
+        following = self.following
+        if following is None:
+            return False
+        if action in ("stop", "checkpoint"):
+            return following.is_alive and not following.is_stopping
+        if action == "resume":
+            return not following.is_alive and following.no_resume is None
+        return action != "own_data" or not following.is_alive
+
+    # Following a run
+
+    def follow(self, run: RunDirectory) -> None:
+        """Watch this run from the beginning of its events."""
+        self.following, self._reader = Following(run), RunReader(run)
+        self.is_watching = True
+        self._is_reading = False
+        self._poll()
+
+    def _poll(self) -> None:
+        following, reader = self.following, self._reader
+        if following is None or reader is None or self._is_reading or not self.is_watching:
+            return
+        self._is_reading = True
+
+        def read() -> None:
+            worker = get_current_worker()
+            more = True
+            while more and not worker.is_cancelled:
+                reading = reader.read(self.services.clock())
+                more = bool(reading.events)
+                self.app.call_from_thread(self._apply, following, reading, more)
+
+        self.run_worker(read, thread=True, group="follow")
+
+    def _apply(self, following: Following, reading: Reading, more: bool) -> None:
+        if following is not self.following:
+            return
+        before = (following.is_alive, following.is_stopping, following.no_resume)
+        following.apply(reading)
+        self._is_reading = more
+        if not more:
+            self._show()
+            if before != (following.is_alive, following.is_stopping, following.no_resume):
+                self.refresh_bindings()
+
+    def _show(self) -> None:
+        if not self.is_mounted:
+            return
+        in_front = self.finetune.place is self
+        watching = self.is_watching and self.following is not None
+        shown = "train-monitor" if watching else "train-settings"
+        switcher = self.query_one(ContentSwitcher)
+        if switcher.current != shown:
+            switcher.current = shown
+            self.refresh_bindings()
+        if in_front:
+            self.finetune.query_one(StatusLine).display = not watching
+        if watching and self.following is not None:
+            now = self.services.clock()
+            self.query_one(Monitor).show(self.following, now, self.session.hardware)
+        else:
+            watched = plain(self.following.run.short_id) if self.following else None
+            found = checks(self.session, self._data_error)
+            self.query_one(SettingsView).show(self.session, found, watched)
+
+    # Settings
+
+    @property
+    def form(self) -> SettingsForm:
+        return self.query_one(SettingsForm)
+
+    def action_edit(self) -> None:
+        self.form.edit()
+
+    def action_turn(self, by: int) -> None:
+        self.form.turn(by)
+
+    def action_watch(self) -> None:
+        self.is_watching = True
+        self._poll()
+        self._show()
+
+    def on_settings_form_wanted(self, message: SettingsForm.Wanted) -> None:
+        message.stop()
+        try:
+            self.session.change_spec(**{message.name: message.value})
+        except UserError as error:
+            self.form.refuse(error)
+            return
+        self.form.accept(self.session.spec)
+        if message.name in ("train_files", "strict"):
+            self.session.data = None
+            self._read_data()
+        self.finetune.session_changed()
+
+    def _read_data(self) -> None:
+        """The report on the files of the spec, read once beside the screen."""
+        files, report = self.session.data_files, self.session.data
+        if not files or (report is not None and report.files == files):
+            return
+        self._data_error = None
+
+        def read() -> None:
+            try:
+                found = self.services.read_data(files)
+            except UserError as error:
+                self.app.call_from_thread(self._data_failed, str(error))
+                return
+            self.app.call_from_thread(self._data_read, files, found)
+
+        self.run_worker(read, thread=True, group="data", exclusive=True)
+
+    def _data_failed(self, words: str) -> None:
+        self._data_error = words
+        self._show()
+
+    def _data_read(self, files: object, report: object) -> None:
+        if files == self.session.data_files:
+            self.session.data = report  # type: ignore[assignment]
+            self.finetune.session_changed()
+
+    def action_start(self) -> None:
+        if self._is_starting:
+            return
+        why_not = refusal(checks(self.session, self._data_error))
+        if why_not:
+            self.finetune.say(why_not, wrong=True)
+            return
+        try:
+            spec = self.session.spec_to_run()
+        except UserError as error:
+            self.finetune.say_error(error)
+            return
+        self._is_starting = True
+        self.finetune.say("starting…")
+
+        def start() -> object:
+            try:
+                return self.services.start_run(spec)
+            finally:
+                self._is_starting = False
+
+        self.finetune.in_thread(start, self._started, group="start")
+
+    def _started(self, run: object) -> None:
+        assert isinstance(run, RunDirectory)
+        self.session.monitored = run
+        self.finetune.say(f"{plain(run.id)} started; it goes on when you leave")
+        self.finetune.session_changed()
+
+    # Monitor
+
+    def action_new_run(self) -> None:
+        self.is_watching = False
+        self._show()
+        self.refresh_bindings()
+
+    def action_stop(self) -> None:
+        if self.following:
+            ask_to_stop(self, self.following.run)
+
+    def action_checkpoint(self) -> None:
+        if self.following:
+            run = self.following.run
+            self.finetune.in_thread(
+                lambda: self.services.request(run, "checkpoint"),
+                lambda _: self.finetune.say("asked for a checkpoint after this step"),
+            )
+
+    def action_resume(self) -> None:
+        if self.following:
+            resume(self, self.following.run)
+
+    async def action_own_data(self) -> None:
+        await self.finetune.action_show_place("data")
+
+    def action_toggle_log(self) -> None:
+        self.query_one(Monitor).toggle_log()
+
+    def action_toggle_smooth(self) -> None:
+        self.query_one(Monitor).toggle_smooth()
+
+    def action_toggle_time(self) -> None:
+        self.query_one(Monitor).toggle_time()
+
+    def action_turn_tab(self, by: int) -> None:
+        self.query_one(Monitor).next_tab(by)
+
+    def action_show_tab(self, name: str) -> None:
+        self.query_one(Monitor).show_tab(name)
+
+    def action_copy_path(self) -> None:
+        if self.following:
+            run = self.following.run
+            path = plain(str(run.adapter if run.adapter.exists() else run.path))
+            self.app.copy_to_clipboard(path)
+            self.finetune.say(f"copied {path}")
+
+    # Both
+
+    def action_move(self, by: int) -> None:
+        if not self.is_watching:
+            self.form.move(by)
+            return
+        panel = self.query_one("#monitor-panel", Lines)
+        panel.scroll_to(y=panel.scroll_offset.y + by, animate=False, force=True)
+
+    async def on_lines_clicked(self, message: Lines.Clicked) -> None:
+        message.stop()
+        if message.action:
+            await self.run_action(message.action)
+
+
+def ask_to_stop(place: Place, run: RunDirectory) -> None:
+    """The only question before something ends: stop with a checkpoint."""
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            place.finetune.in_thread(
+                lambda: place.services.request(run, "stop"),
+                lambda _: place.finetune.say("asked it to stop; it writes a checkpoint first"),
+            )
+
+    explanation = (
+        "It ends after this step and writes a checkpoint, so that `r` can go on from there."
+    )
+    place.app.push_screen(
+        AskScreen(f"Stop {plain(run.short_id)}?", explanation, "stop it"), answered
+    )
+
+
+def resume(place: Place, run: RunDirectory) -> None:
+    """Go on from the newest checkpoint, and watch it."""
+
+    def resumed(_: object) -> None:
+        place.session.monitored = run
+        place.finetune.say(f"{plain(run.short_id)} goes on")
+        place.finetune.session_changed()
+
+    place.finetune.in_thread(lambda: place.services.resume_run(run), resumed, group="start")

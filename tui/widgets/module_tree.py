@@ -1,0 +1,233 @@
+"""The module tree on the screen: aligned columns, one line a row, drawn only where it is seen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual import events
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.strip import Strip
+
+from finetune_tui.core.models.manifest import Module
+from finetune_tui.core.models.roles import Role
+from finetune_tui.core.text import count, plain
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, fit, line
+from finetune_tui.tui.widgets.tree_rows import Figures, ModeWord, Row, Rows
+
+WIDE = 66  # from here on ROLE, RANK and SHAPE fit
+
+_SHORT_ROLES = {Role.ATTENTION_OUTPUT: "attn out"}
+_SHORTEST_NAME = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where things stand in a row of this width: cells from the left."""
+
+    name: int
+    wide: bool
+    art: bool
+
+    @property
+    def mode_at(self) -> int:
+        """First cell of the MODE column."""
+        return self.name + (8 if self.wide else 7)
+
+    @property
+    def mode_ends(self) -> int:
+        return self.mode_at + (5 if self.wide else 7)
+
+
+def columns_for(width: int, art: bool = True) -> Columns:
+    """art: with fold marks and full indent; without where the terminal is one column narrow."""
+    wide = width >= WIDE
+    return Columns(max(width - (49 if wide else 20), _SHORTEST_NAME), wide, art)
+
+
+def header(columns: Columns) -> Line:
+    """The names of the columns."""
+    words = " MODULE".ljust(columns.name)
+    if columns.wide:
+        words += f"{'PARAMS':>7} {'MODE':<5}{'RANK':>4}{'+TRAIN':>8}  {'ROLE':<10} {'SHAPE':<11}"
+    else:
+        words += f"{'PARAMS':>6} {'MODE':<7}{'+TRAIN':>6}"
+    return line(Span(words, "dim"))
+
+
+def row_line(row: Row, rows: Rows, figures: Figures, columns: Columns, found: str = "") -> Line:
+    """One row without its first cell, which belongs to the cursor. found: text to point out."""
+    mode, trained = figures.mode(row), figures.trained(row)
+    params = count(figures.parameters(row))
+    train = count(trained) if trained else ""
+    name = _name(row, rows, columns, found)
+    if not columns.wide:
+        style = _mode_style(mode)
+        return line(
+            *name,
+            Span(f"{params:>6} ", "dim"),
+            Span(f"{mode.short:<7}", style),
+            Span(f"{train:>6}"),
+        )
+    module = rows.shape.module(row)
+    word, rank = (mode.short, "") if mode.rank is None else (mode.mode.value, str(mode.rank))
+    return line(
+        *name,
+        Span(f"{params:>7} ", "dim"),
+        Span(f"{word:<5}{rank:>4}", _mode_style(mode)),
+        Span(f"{train:>8}  "),
+        Span(f"{_role(row, module):<10} {_shape(row, module):<11}", "dim"),
+    )
+
+
+def _name(row: Row, rows: Rows, columns: Columns, found: str) -> list[Span]:
+    mark = ("▾" if row.key in rows.open else "▸") if row.opens else " "
+    indent = " " * (row.depth * (2 if columns.art else 1))
+    room = columns.name - 1
+    text = fit(line(f"{indent}{mark}", plain(row.label)), room)
+    if not found or found not in row.label.lower():
+        return list(text)
+    start = len(indent) + 1 + row.label.lower().index(found)
+    whole = "".join(span.text for span in text)
+    end = start + len(found)
+    return [Span(whole[:start]), Span(whole[start:end], "under"), Span(whole[end:])]
+
+
+def _mode_style(mode: ModeWord) -> str:
+    if mode.mixed:
+        return "warn"
+    return "dim" if mode.short == "·" else "good"
+
+
+def _role(row: Row, module: Module) -> str:
+    if row.kind == "group" and row.label == "norms":
+        return Role.NORM.value
+    if row.kind == "group":
+        return "key, value"
+    return _SHORT_ROLES.get(module.role, module.role.value) if module.role else ""
+
+
+def _shape(row: Row, module: Module) -> str:
+    if module.features:
+        return f"{module.features[0]}→{module.features[1]}"
+    if module.shape:
+        return "×".join(map(str, module.shape))
+    return f"×{len(row.names)}" if len(row.names) > 1 else ""
+
+
+class ModuleTree(Lines, can_focus=True):
+    """Rows under a fixed header. The place moves and changes; this draws and tells of the mouse.
+
+    entry: while set, it is given every key first and says whether it took it (a mode being typed).
+    """
+
+    DEFAULT_CSS = """
+    ModuleTree { scrollbar-size-vertical: 1; overflow-y: auto; }
+    ModuleTree .tree--cursor { background: $cursor; }
+    ModuleTree .tree--marked { background: $mark; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"tree--cursor", "tree--marked"}
+
+    class Pressed(Message):
+        """A row was clicked; part: `fold`, `mode` or `row`."""
+
+        def __init__(self, index: int, part: str) -> None:
+            super().__init__()
+            self.index = index
+            self.part = part
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.can_focus = True
+        self.rows: Rows | None = None
+        self.found = ""
+        self.entry: Callable[[str], bool] | None = None
+        self._figures: Figures | None = None
+
+    def show(self, rows: Rows | None, figures: Figures | None) -> None:
+        """Draw these rows with these figures; the cursor is scrolled into view."""
+        self.rows, self._figures = rows, figures
+        self.virtual_size = Size(self.size.width, len(rows.rows) + 1 if rows else 0)
+        if rows is not None:
+            self._follow_cursor(rows.cursor)
+        self.refresh()
+
+    @property
+    def page(self) -> int:
+        """Rows that are seen at once."""
+        return max(self.size.height - 1, 1)
+
+    def _follow_cursor(self, cursor: int) -> None:
+        top = self.scroll_offset.y
+        target = max(min(top, cursor), cursor - self.page + 1)
+        if target != top:
+            self.scroll_to(y=target, animate=False, force=True, immediate=True)
+
+    def on_resize(self) -> None:
+        self.show(self.rows, self._figures)
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh()
+
+    def on_key(self, event: events.Key) -> None:
+        if self.entry is not None and self.entry(event.character or event.key):
+            event.stop()
+            event.prevent_default()
+
+    def on_click(self, event: events.Click) -> None:
+        index = self.scroll_offset.y + event.y - 1
+        if event.y < 1 or self.rows is None or index >= len(self.rows.rows):
+            return
+        row, columns = self.rows.rows[index], self._columns()
+        mark_at = 1 + row.depth * (2 if columns.art else 1)
+        if row.opens and event.x == mark_at:
+            part = "fold"
+        elif columns.mode_at <= event.x < columns.mode_ends:
+            part = "mode"
+        else:
+            part = "row"
+        self.post_message(self.Pressed(index, part))
+
+    def _columns(self) -> Columns:
+        return columns_for(self.size.width, self.app.size.width >= 60)
+
+    def render_line(self, y: int) -> Strip:
+        base = self.rich_style
+        width = self.size.width
+        if self.rows is None or self._figures is None:
+            return Strip.blank(width, base)
+        if y == 0:
+            return self._strip(header(self._columns()), width)
+        index = self.scroll_offset.y + y - 1
+        if index >= len(self.rows.rows):
+            return Strip.blank(width, base)
+        drawn = row_line(
+            self.rows.rows[index], self.rows, self._figures, self._columns(), self.found
+        )
+        is_cursor = index == self.rows.cursor
+        style = "accent" if is_cursor and self.has_focus else "dim"
+        strip = self._strip(line(Span("▌" if is_cursor else " ", style), drawn), width)
+        if is_cursor:
+            return strip.apply_style(self.get_component_rich_style("tree--cursor", partial=True))
+        if self.rows.anchor is not None and index in self.rows.span:
+            return strip.apply_style(self.get_component_rich_style("tree--marked", partial=True))
+        return strip
+
+    def _strip(self, spans: Line, width: int) -> Strip:
+        base = self.rich_style
+        segments = [Segment(span.text, base + self._style(span)) for span in fit(spans, width)]
+        return Strip(segments).adjust_cell_length(width, base)
+
+    def redraw_rows(self, *indices: int) -> None:
+        """Draw only these rows again."""
+        regions = []
+        for index in indices:
+            y = index - self.scroll_offset.y + 1
+            if 1 <= y < self.size.height:
+                regions.append(Region(0, y, self.size.width, 1))
+        if regions:
+            self.refresh(*regions)
