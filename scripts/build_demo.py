@@ -1,20 +1,21 @@
 """Build the embedded demo: a small Phi model, its tokenizer and the example files.
 
 The app must be able to show a whole fine-tuning run with no network and no GPU, within a minute.
-So it ships a one-million-parameter model that this script pretrains on text it generates itself
-(``demo_text.py``), and a task that the model does not know yet.
+So it ships a one-million-parameter model that this script pretrains on text it generates itself,
+and a task that the model does not know yet. The text comes from short word lists and a seeded
+``Random``: it needs no download, quotes nobody and names no person.
 
-Run from the repository: ``.venv/bin/python scripts/build_demo.py`` (about ten minutes, one core).
+Run from the repository: ``.venv/bin/python scripts/build_demo.py`` (about six minutes, one core).
 """
 
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import torch
-from demo_text import Order, full_record, make_order, partial_record, question
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.optim.lr_scheduler import OneCycleLR
 from transformers import PhiConfig, PhiForCausalLM, PreTrainedTokenizerFast
@@ -30,6 +31,107 @@ ANSWER_TOKENS = 8
 TRAIN_ROWS, HELDOUT_ROWS, QUESTION_ROWS = 2000, 240, 100
 
 Pair = tuple[str, str]
+
+# Singular and plural: the sentence has the plural and the answers have the singular, so that an
+# answer is more than a copy.
+# fmt: off
+ITEMS = {
+    "lamp": "lamps", "chair": "chairs", "table": "tables", "shelf": "shelves",
+    "kettle": "kettles", "bowl": "bowls", "blanket": "blankets", "bicycle": "bicycles",
+    "helmet": "helmets", "basket": "baskets", "mirror": "mirrors", "clock": "clocks",
+    "knife": "knives", "candle": "candles", "curtain": "curtains", "bench": "benches",
+    "brush": "brushes", "suitcase": "suitcases", "umbrella": "umbrellas", "notebook": "notebooks",
+}
+COLOURS = ("red", "blue", "green", "black", "white", "yellow", "orange", "purple", "grey", "brown")
+CITIES = (
+    "Oslo", "Lisbon", "Prague", "Vienna", "Madrid", "Dublin", "Athens", "Warsaw",
+    "Turin", "Lyon", "Ghent", "Bergen", "Porto", "Krakow", "Hamburg", "Zurich",
+)
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+# fmt: on
+SHIPPING = ("standard", "express", "overnight")
+
+SENTENCES = (
+    "Please send {quantity} {colour} {items} to {city} by {day}, {shipping} shipping, "
+    "{price} euros each.",
+    "We need {quantity} {items} in {colour} for {city} on {day}; {shipping} shipping, "
+    "at {price} euros.",
+    "By {day} our shop in {city} wants {quantity} {colour} {items} for {price} euros each, "
+    "sent {shipping}.",
+    "At {price} euros each, ship {quantity} {colour} {items} to {city} before {day} "
+    "with {shipping} shipping.",
+    "{city} ordered {quantity} {items}, colour {colour}, due {day}, {shipping} shipping, "
+    "price {price} euros.",
+    "Use {shipping} shipping to bring {quantity} {colour} {items} to {city} on {day} "
+    "for {price} euros each.",
+    "On {day}, deliver to {city}: {quantity} {items}, {colour}, {price} euros each, "
+    "{shipping} shipping.",
+    "An order from {city}: {items} in {colour}, {quantity} of them, {price} euros each, "
+    "{shipping}, by {day}.",
+)
+
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    "item": ("Which item is ordered?", "What is the item?"),
+    "colour": ("Which colour is it?", "What is the colour?"),
+    "quantity": ("How many are ordered?", "What is the quantity?"),
+    "price": ("What does one cost?", "What is the price?"),
+    "city": ("Where does it go?", "What is the city?"),
+    "day": ("When is it due?", "What is the day?"),
+    "shipping": ("How is it shipped?", "What is the shipping?"),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One invented order and the sentence that states it."""
+
+    sentence: str
+    fields: dict[str, str | int]
+
+
+def make_order(rng: Random) -> Order:
+    """Draw an order and one of the ways of saying it."""
+    item = rng.choice(tuple(ITEMS))
+    fields: dict[str, str | int] = {
+        "item": item,
+        "colour": rng.choice(COLOURS),
+        "quantity": rng.randint(2, 60),
+        "price": rng.randint(2, 60),
+        "city": rng.choice(CITIES),
+        "day": rng.choice(WEEKDAYS),
+        "shipping": rng.choice(SHIPPING),
+    }
+    return Order(rng.choice(SENTENCES).format(items=ITEMS[item], **fields), fields)
+
+
+def question(order: Order, rng: Random) -> Pair:
+    """A question about one field of the order: what the base model learns to answer."""
+    key = rng.choice(tuple(QUESTIONS))
+    asked = rng.choice(QUESTIONS[key])
+    return f"Order: {order.sentence}\nQuestion: {asked}\nAnswer:", f" {order.fields[key]}"
+
+
+def partial_record(order: Order, rng: Random) -> Pair:
+    """A record of two to four fields in any order.
+
+    The base model learns from these what JSON looks like, but never the record that the
+    fine-tuning asks for: six keys in a fixed order, two of them with values rewritten as codes.
+    """
+    keys = rng.sample(tuple(order.fields), rng.randint(2, 4))
+    record = {key: order.fields[key] for key in keys}
+    return f"Order: {order.sentence}\nJSON:", " " + json.dumps(record)
+
+
+def full_record(order: Order) -> Pair:
+    """The record of the fine-tuning task.
+
+    Four values are known to the base model and two are codes of letters it never wrote, which is
+    what tells the presets apart: where the output head or the feed-forward layers are trained the
+    codes are learned, and attention alone does not reach them.
+    """
+    record = {key: order.fields[key] for key in ("item", "colour", "quantity", "city")}
+    codes = {key: str(order.fields[key])[:3].upper() for key in ("day", "shipping")}
+    return f"Order: {order.sentence}\nJSON:", " " + json.dumps(record | codes)
 
 
 def pretraining_pairs(rng: Random) -> Iterator[Pair]:
@@ -92,7 +194,7 @@ def make_batch(
     """
     end = tokenizer.eos_token_id
     prompts = tokenizer([prompt for prompt, _ in pairs])["input_ids"]
-    answers = [ids + [end] for ids in tokenizer([answer for _, answer in pairs])["input_ids"]]
+    answers = [[*ids, end] for ids in tokenizer([answer for _, answer in pairs])["input_ids"]]
     rows = list(zip(prompts, answers, strict=True))
     width = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.full((len(rows), width), end)
@@ -109,7 +211,7 @@ def make_batch(
 def pretrain(
     model: PhiForCausalLM, tokenizer: PreTrainedTokenizerFast, pairs: Iterator[Pair]
 ) -> None:
-    """Ordinary next-token training on freshly generated text, never the same batch twice."""
+    """Train on freshly generated text, so that the model never sees a batch twice."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=0.01)
     schedule = OneCycleLR(optimizer, max_lr=PEAK_LR, total_steps=STEPS, pct_start=0.05)
     model.train()

@@ -92,7 +92,9 @@ APP_ACTIONS = (
         for number, name in enumerate(("model", "layers", "data", "train", "runs"), start=1)
     ),
     Action("app.next", ("tab",), "next pane", "next pane", EVERYWHERE, "app.focus_next"),
-    Action("app.before", ("shift+tab",), "last pane", "pane before", EVERYWHERE, "app.focus_previous"),
+    Action(
+        "app.before", ("shift+tab",), "last pane", "pane before", EVERYWHERE, "app.focus_previous"
+    ),
     Action(
         "app.palette",
         ("colon", "ctrl+p"),
@@ -101,10 +103,14 @@ APP_ACTIONS = (
         EVERYWHERE,
         "command_palette",
     ),
+    Action("app.data_file", ("o",), "my data", "choose a data file", EVERYWHERE, "open_data"),
+    Action("app.edit", ("e",), "edit", "edit the spec in $EDITOR", EVERYWHERE, "edit_spec"),
     Action("app.theme", (), "theme", "dark or light", EVERYWHERE, "switch_theme"),
     Action("app.help", ("question_mark",), "keys", "all keys here", EVERYWHERE, "help"),
     Action(
         "app.out", ("escape",), "back", "one level out; never leaves", EVERYWHERE, "one_level_out"
     ),
-    Action("app.leave", ("q",), "leave", "leave; a run goes on without the app", EVERYWHERE, "leave"),
+    Action(
+        "app.leave", ("q",), "leave", "leave; a run goes on without the app", EVERYWHERE, "leave"
+    ),
 )

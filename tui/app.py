@@ -3,24 +3,38 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from textual.app import App, ComposeResult
+from textual import events
+from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import BindingType
 from textual.containers import Container
+from textual.widget import Widget
 
 from finetune_tui.core.errors import UserError
-from finetune_tui.tui.actions import APP_ACTIONS, Action, bindings
+from finetune_tui.core.text import plain
+from finetune_tui.tui.actions import ACTIONS, APP_ACTIONS, EVERYWHERE, bindings
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
-from finetune_tui.tui.themes import DARK, LIGHT
+from finetune_tui.tui.themes import DARK, FALLBACKS, LIGHT
+from finetune_tui.tui.widgets.prompt import Answer, PromptLine
 from finetune_tui.tui.widgets.status import Footline, Masthead, Rule, StatusLine
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.doctor import Finding
     from finetune_tui.core.hardware import Hardware
+    from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
     from finetune_tui.core.tuning.spec import Spec
+    from finetune_tui.tui.returning import Returning
+
+T = TypeVar("T")
+W = TypeVar("W", bound=Widget)
 
 _HARDWARE_EVERY = 3.0  # seconds
 
@@ -43,50 +57,78 @@ PLACES: dict[str, _Entry] = {
 }
 
 
+def _commands() -> "type[Provider]":
+    from finetune_tui.tui.palette import ActionCommands
+
+    return ActionCommands
+
+
+class Body(Container):
+    """Where the places are."""
+
+    DEFAULT_CSS = """
+    Body { height: 1fr; width: 1fr; }
+    """
+
+
 class FinetuneApp(App[str | None]):
     """`run()` returns words to print after leaving (that a run goes on), or None."""
 
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "finetune-tui"
-    ENABLE_COMMAND_PALETTE = True
+    COMMANDS = {_commands}
     BINDINGS: ClassVar[list[BindingType]] = list(bindings(APP_ACTIONS))
-    actions: ClassVar[tuple[Action, ...]] = APP_ACTIONS
+    AUTO_FOCUS = None
 
     def __init__(self, services: Services, session: Session | None = None) -> None:
         super().__init__()
         self.services = services
         self.session = session or Session()
+        self.place: Place | None = None
+        self.returning: Returning | None = None
+        self._places: dict[str, Place] = {}
         self.animation_level = "none"
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = DARK.name
-        self._places: dict[str, Place] = {}
-        self.place: Place | None = None
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return FALLBACKS
 
     def compose(self) -> ComposeResult:
         yield Masthead()
         yield StatusLine()
-        yield Container(id="body")
+        yield Body()
         yield Rule()
         yield Footline()
+        yield PromptLine()
 
     async def on_mount(self) -> None:
         await self.action_show_place("model")
         self.call_after_refresh(self._start_watching)
 
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and not event.is_forwarded and self.place is not None:
+            self.screen_stack[0].query_one(Footline).hush()
+        await super().on_event(event)
+
     # Places
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return tuple(PLACES)
+
+    @property
+    def place_name(self) -> str | None:
+        return self.place.id if self.place else None
 
     async def action_show_place(self, name: str) -> None:
         """Bring a place to the front, making it on the first visit."""
         shown = self._places.get(name)
         if shown is None:
-            try:
-                kind = PLACES[name].load()
-            except ModuleNotFoundError:
-                return
-            shown = self._places[name] = kind(id=name)
+            shown = self._places[name] = PLACES[name].load()(id=name)
             shown.display = False
-            await self.query_one("#body").mount(shown)
+            await self._frame(Body).mount(shown)
         if shown is not self.place:
             if self.place is not None:
                 self.place.display = False
@@ -96,56 +138,101 @@ class FinetuneApp(App[str | None]):
             shown.on_shown()
         self.session_changed()
 
-    @property
-    def place_name(self) -> str | None:
-        return self.place.id if self.place else None
-
     def session_changed(self) -> None:
         """Call after changing the session: what is on the screen follows."""
-        self.query_one(Masthead).refresh_from_session()
-        self.query_one(StatusLine).refresh_from_session()
+        self._frame(Masthead).update()
+        self._frame(StatusLine).update()
         if self.place is not None:
             self.place.refresh_from_session()
+
+    def masthead_words(self) -> str:
+        """What the right end of the first line says: the GPU a run would use."""
+        gpu = self.session.gpu
+        if gpu is not None:
+            busy = (
+                ""
+                if gpu.utilization is None
+                else f" {gpu.utilization}%"
+                if gpu.utilization
+                else " idle"
+            )
+            return plain(f"GPU{gpu.index} {_short_gpu(gpu.name or '')}{busy}", 40)
+        return "no GPU" if self.session.hardware else ""
 
     # Words and questions on the last line
 
     def say(self, words: str, wrong: bool = False) -> None:
         """One line at the bottom until the next key."""
-        self.query_one(Footline).say(words, wrong)
+        self._frame(Footline).say(words, wrong)
 
     def say_error(self, error: UserError) -> None:
         self.say(str(error), wrong=True)
 
+    def ask(
+        self,
+        words: str,
+        answer: Answer,
+        value: str = "",
+        typed: Answer | None = None,
+        path: bool = False,
+    ) -> None:
+        """Ask on the last line; `answer` gets what was typed, escape takes the question back."""
+        self._frame(PromptLine).ask(words, answer, value, typed, path)
+
     # Work in threads
 
     def in_thread(
-        self, work: Callable[[], object], then: Callable[[object], None], group: str = "work"
+        self, work: Callable[[], T], then: Callable[[T], object], group: str = "work"
     ) -> None:
-        """Run blocking `work` beside the screen, then `then` on it; a UserError becomes words."""
+        """Run blocking `work` beside the screen, then `then` on it; a UserError becomes words.
+
+        Of two works in one group only the later one's answer counts.
+        """
 
         def run() -> None:
             try:
                 result = work()
             except UserError as error:
                 self.call_from_thread(self.say_error, error)
-                return
-            self.call_from_thread(then, result)
+            else:
+                self.call_from_thread(then, result)
 
-        self.run_worker(run, thread=True, group=group, exit_on_error=True)
+        self.run_worker(run, thread=True, group=group, exclusive=True)
 
     def _start_watching(self) -> None:
+        """After the first paint: what takes longer than a frame."""
+        self.in_thread(self._look_back, self._looked_back, group="runs")
         self._watch_hardware()
         self.set_interval(_HARDWARE_EVERY, self._watch_hardware)
 
-    def _watch_hardware(self) -> None:
-        def read() -> None:
-            hardware = self.services.read_hardware()
-            self.call_from_thread(self._saw_hardware, hardware)
+    def _look_back(self) -> "Returning":
+        from finetune_tui.tui.returning import last_seen, look_back, write_seen
 
-        self.run_worker(read, thread=True, group="hardware", exclusive=True)
+        services = self.services
+        seen = last_seen(services.home)
+        found = look_back(services.list_runs(), seen, services.clock())
+        write_seen(services.home, services.clock())
+        return found
+
+    async def _looked_back(self, returning: "Returning") -> None:
+        """Show what was missed; a run that goes on is shown at once, unless the person was faster."""
+        self.returning = returning
+        if returning.live and self.place_name == "model" and self.session.manifest is None:
+            self.session.monitored = returning.live
+            await self.action_show_place("train")
+        else:
+            self.in_thread(self.services.examine, self._examined, group="examine")
+        self.session_changed()
+
+    def _examined(self, findings: "list[Finding]") -> None:
+        self.session.findings = tuple(findings)
+        self.session_changed()
+
+    def _watch_hardware(self) -> None:
+        self.in_thread(self.services.read_hardware, self._saw_hardware, group="hardware")
 
     def _saw_hardware(self, hardware: "Hardware") -> None:
-        self.session.see_hardware(hardware)
+        self.session.hardware = hardware
         self.session_changed()
 
     # Opening a model
@@ -153,23 +240,142 @@ class FinetuneApp(App[str | None]):
     def open_model(
         self, reference: "ModelReference", spec: "Spec | None" = None, show: str = "layers"
     ) -> None:
-        """Read the manifest in a thread, then show the place."""
+        """Read the manifest in a thread, then work on it and show a place."""
 
-        def opened(manifest: object) -> None:
-            self.session.open_model(reference, manifest, spec)  # type: ignore[arg-type]
+        def opened(manifest: "Manifest") -> None:
+            try:
+                self.session.open_model(reference, manifest, spec)
+            except UserError as error:
+                self.say_error(error)
+                return
+            self._frame(Footline).hush()
+            self._read_chosen_data()
             self.call_later(self.action_show_place, show)
 
+        self.say(f"opening {reference.title}…")
         self.in_thread(lambda: self.services.load_manifest(reference), opened, group="model")
+
+    def _read_chosen_data(self) -> None:
+        """Read the files that the spec names, so that every place can say what is in them."""
+        files = self.session.data_files
+        if files and (self.session.data is None or self.session.data.files != files):
+            self.in_thread(lambda: self.services.read_data(files), self._saw_data, group="data")
+
+    def _saw_data(self, report: "DataReport") -> None:
+        if report.files == self.session.data_files:
+            self.session.data = report
+            self.session_changed()
+
+    def action_open_data(self) -> None:
+        """Ask for a data file, read it, and show what is in it."""
+        self.ask("data file", self._read_data, path=True)
+
+    def _read_data(self, name: str) -> None:
+        if name:
+            path = Path(name).expanduser().absolute()
+            self.in_thread(lambda: self.services.read_data([path]), self.use_data, group="data")
+
+    async def use_data(self, report: "DataReport") -> None:
+        """Train on this data, and show it."""
+        self.session.use_data(report)
+        await self.action_show_place("data")
 
     # Everywhere
 
+    def action_edit_spec(self) -> None:
+        """The spec as YAML in the person's own editor; what comes back is checked before it counts."""
+        from finetune_tui.tui.editing import edit_spec
+
+        session = self.session
+        if session.reference is None or session.manifest is None:
+            self.say("no model open: there is no spec yet")
+            return
+        try:
+            with self.suspend():
+                spec = edit_spec(session.current_spec())
+            if spec.model_name_or_path != session.spec.model_name_or_path:
+                from finetune_tui.core.models.resolve import find_model
+
+                self.open_model(
+                    find_model(spec.model_name_or_path), spec, self.place_name or "layers"
+                )
+                return
+            session.change_all(spec)
+        except UserError as error:
+            self.say_error(error)
+        except SuspendNotSupported:
+            self.say("this terminal cannot be given to an editor", wrong=True)
+        self._read_chosen_data()
+        self.session_changed()
+
+    async def action_perform(self, action_id: str) -> None:
+        """Do what the action's key would do now; nothing when it cannot be reached."""
+        for active in self.screen.active_bindings.values():
+            if active.binding.id == action_id:
+                await self.run_action(active.binding.action, active.node)
+                return
+
     def action_help(self) -> None:
+        """All keys of the place in front, of its focused pane, and of everywhere."""
         from finetune_tui.tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen())
+        reachable = {active.binding.id for active in self.screen.active_bindings.values()}
+        place = self.place
+        own = place.actions if place else ()
+        taken = {
+            key for action in ACTIONS.values() if action.id in reachable for key in action.keys
+        }
+        actions = [
+            action
+            for action in ACTIONS.values()
+            if action.id in reachable
+            or (action.group == EVERYWHERE and action.keys and not taken & set(action.keys))
+        ]
+        actions.sort(key=lambda action: (action not in own, action.group == EVERYWHERE))
+        title = place.title if place else ""
+        self.push_screen(HelpScreen(title, actions), self._perform_picked)
+
+    async def _perform_picked(self, action_id: str | None) -> None:
+        if action_id:
+            await self.action_perform(action_id)
 
     def action_one_level_out(self) -> None:
-        """Escape with nothing to leave: stay."""
+        if self.place is not None:
+            self.place.one_level_out()
+
+    def action_switch_theme(self) -> None:
+        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
 
     def action_leave(self) -> None:
-        self.exit(None)
+        """Leave; with words when a run goes on."""
+        from finetune_tui.tui.returning import write_seen
+
+        write_seen(self.services.home, self.services.clock())
+        run = self.session.monitored
+        if run is not None and run.liveness(self.services.clock()).is_alive:
+            name = plain(run.short_id)
+            self.exit(
+                f"{name} goes on. Follow it with `finetune-tui attach {name}`, or open the app."
+            )
+        else:
+            self.exit(None)
+
+    def _frame(self, kind: type[W]) -> W:
+        """A part of the frame, whatever screen lies over it."""
+        return self.screen_stack[0].query_one(kind)
+
+
+def _short_gpu(name: str) -> str:
+    """'NVIDIA GeForce RTX 4090' → 'RTX 4090'."""
+    return name.removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
+def run_app(home: Path) -> int:
+    """Open the app on this terminal; the exit code."""
+    from finetune_tui.tui.services import real_services
+
+    app = FinetuneApp(real_services(home))
+    words = app.run()
+    if words:
+        print(words)
+    return app.return_code or 0

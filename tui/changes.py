@@ -8,19 +8,22 @@ from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.selection import Selection
 
 
-def changed_words(
-    manifest: Manifest, preset: str | None, base: Selection, now: Selection
-) -> str:
-    """`+structured-output −layers.0–23 +lm_head`; empty when nothing is chosen.
+def changed_words(manifest: Manifest, preset: str | None, base: Selection, now: Selection) -> str:
+    """`+structured-output −layers.0–23 +lm_head mlp.fc1→r8`; empty when nothing is chosen.
 
-    base: what the preset alone selects. Whole blocks are named once; a rank of its own counts as
-    added.
+    base: what the preset alone selects. Whole blocks are named once.
     """
     words = [f"+{preset}"] if preset else []
     removed = [name for name in base.choices if name not in now.choices]
-    added = [name for name, choice in now.choices.items() if base.choices.get(name) != choice]
+    added = [name for name in now.choices if name not in base.choices]
     words += [f"−{part}" for part in _short(manifest, removed, base)]
     words += [f"+{part}" for part in _short(manifest, added, now)]
+    ranks: dict[int, list[str]] = {}
+    for name, choice in now.choices.items():
+        if choice.r is not None and choice != base.choices.get(name):
+            ranks.setdefault(choice.r, []).append(name)
+    for r, names in ranks.items():
+        words += [f"{part}→r{r}" for part in _short(manifest, names, now)]
     return " ".join(words)
 
 
@@ -31,6 +34,12 @@ def short_names(manifest: Manifest, names: Iterable[str]) -> list[str]:
         pattern.removeprefix(f"{prefix}.").replace("{", "").replace("}", "").replace("..", "–")
         for pattern in fold(names)
     ]
+
+
+def _without_blocks(manifest: Manifest, pattern: str) -> str:
+    """What holds for every block needs no block numbers: `mlp.fc2`."""
+    container = manifest.blocks_at.rpartition(".")[2]
+    return pattern.removeprefix(f"{container}.0–{manifest.blocks - 1}.")
 
 
 def _short(manifest: Manifest, names: list[str], whole: Selection) -> list[str]:
@@ -47,7 +56,8 @@ def _short(manifest: Manifest, names: list[str], whole: Selection) -> list[str]:
         full = []
     container = manifest.blocks_at.rpartition(".")[2]
     rest = [name for name in names if manifest.block_index(name) not in full]
-    return [f"{container}.{span}" for span in _spans(sorted(full))] + short_names(manifest, rest)
+    blocks = [f"{container}.{span}" for span in _spans(sorted(full))]
+    return blocks + [_without_blocks(manifest, name) for name in short_names(manifest, rest)]
 
 
 def _spans(numbers: list[int]) -> list[str]:

@@ -124,7 +124,9 @@ class Session:
         """Any of them without the choice's mode: all get it. All have it: all frozen."""
         self._select(toggled(self._opened(), self.selection, names, choice), self.preset)
 
-    def choose(self, names: Iterable[str], mode: Mode, r: int | None = None, merge: object = None) -> None:
+    def choose(
+        self, names: Iterable[str], mode: Mode, r: int | None = None, merge: object = None
+    ) -> None:
         """Give all of them a mode, and a rank of their own whose alpha keeps the spec's scale.
 
         Calls in a row with the same `merge` are one step of undo.
@@ -160,21 +162,41 @@ class Session:
 
     def use_data(self, report: "DataReport") -> None:
         """Train on these files, which have been read; held-out rows of other data are forgotten."""
-        self.spec = self.spec.changed(train_files=[str(file) for file in report.files], eval_files=())
+        self.spec = self.spec.changed(
+            train_files=[str(file) for file in report.files], eval_files=()
+        )
         self.data = report
 
     @property
     def data_files(self) -> tuple[Path, ...]:
         return tuple(Path(file) for file in self.spec.train_files)
 
-    def spec_to_run(self) -> Spec:
-        """The spec with the selection written into it. Raises UserError when it cannot run yet."""
+    def change_all(self, spec: Spec) -> None:
+        """Take a whole spec of the same model. Raises UserError when it does not fit it."""
         manifest = self._opened()
+        chosen = selection_of(spec, manifest) if spec.preset or spec.modules else Selection()
+        if spec.train_files != self.spec.train_files:
+            self.data = None
+        self.spec = spec.changed(preset=self.preset)
+        self._select(chosen, spec.preset)
+        self._estimate()
+
+    def current_spec(self) -> Spec:
+        """The spec with the selection written into it, whether or not it can run."""
         if not self.selection.choices:
-            raise UserError("nothing is chosen to train", hint="choose a preset or modules in Layers")
+            return self.spec.changed(preset=None, modules=())
+        return with_selection(self.spec, self.selection, self._opened())
+
+    def spec_to_run(self) -> Spec:
+        """The same. Raises UserError when it cannot run yet."""
+        self._opened()
+        if not self.selection.choices:
+            raise UserError(
+                "nothing is chosen to train", hint="choose a preset or modules in Layers"
+            )
         if not self.spec.train_files:
             raise UserError("there is no data to train on", hint="choose a file in Data")
-        return with_selection(self.spec, self.selection, manifest)
+        return self.current_spec()
 
     # The machine
 

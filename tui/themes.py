@@ -33,3 +33,6 @@ LIGHT = Theme(
     dark=False,
     variables={"muted": "#6c6c6c", "line": "#a8a8a8", "cursor": "#d0d0d0", "mark": "#d7e4f0"},
 )
+
+FALLBACKS = {name: DARK.variables[name] for name in ("muted", "line", "cursor", "mark")}
+"""For themes that do not know our own names."""

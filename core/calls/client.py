@@ -34,7 +34,8 @@ class CallProcess:
         self._most_memory = most_memory
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        # Lives as long as this object: a pipe that nobody drains would stop the other side.
+        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._ids = itertools.count(1)
         self._turn = threading.Lock()
 

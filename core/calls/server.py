@@ -27,7 +27,7 @@ CALLS = {
 Progress = Callable[[dict[str, Any]], None]
 
 
-class Cancelled(Exception):  # noqa: N818 - asked for, not an error
+class Cancelled(Exception):  # asked for, not an error
     """The person who asked does not want the answer any more."""
 
 

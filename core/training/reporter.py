@@ -9,7 +9,8 @@ from typing import Any
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.hardware import read_hardware
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.core.runs.events import EventWriter
+from finetune_tui.core.runs.endings import ending_of, final_state
+from finetune_tui.core.runs.events import Event, EventWriter
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
 from finetune_tui.core.runs.requests import take_requests
 from finetune_tui.core.runs.state import State, Status, write_state
@@ -18,7 +19,7 @@ HEARTBEAT = 1.0  # seconds; a reader calls a run silent after many of these
 HARDWARE_EVERY = 10.0
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
+class StopRequested(Exception):  # a request, not an error
     """Somebody asked the worker to stop; `str()` says who."""
 
 
@@ -37,18 +38,19 @@ class Reporter:
             worker=this_process(),
         )
         self._parent = os.getppid()
+        self._last_event: Event | None = None
         self._stop_asked: str | None = None
         self._checkpoint_asked = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        self.update()
+        self._write()
         self._thread.start()
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append an event. Raises OSError when the disk is full: a run must not lose its record."""
-        self._events.write(kind, **fields)
+        self._last_event = self._events.write(kind, **fields)
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None) -> None:
         """Say what happens now; `done` of `total` in the unit of that phase."""
@@ -81,16 +83,15 @@ class Reporter:
         if self._stop_asked:
             raise StopRequested(self._stop_asked)
 
-    def end(self, status: Status, why: str | None = None) -> None:
-        """The last words. The supervisor writes the final state; when it is gone, the worker does."""
+    def end(self) -> None:
+        """After the last event. The supervisor writes the final state; when it is gone, the worker does."""
         self._over.set()
         self._thread.join(timeout=10)
-        orphaned = os.getppid() != self._parent
-        if orphaned:
-            now = time.time()
-            self.update(status=status, ended=now, why=why, phase=None)
         self._write()
         self._events.close()
+        if os.getppid() != self._parent:
+            ending = ending_of(self.run, 0, self._last_event, out_of_memory=False)
+            write_state(self.run.state_path, final_state(self._state, ending), durable=True)
 
     def look_for_requests(self) -> None:
         """Take what was dropped in requests/."""

@@ -1,109 +1,23 @@
-"""The worker: one process, one run, from spec to adapter.
+"""The worker: one process, one run. What it does is in `work`; here is how it begins and ends.
 
     python -m finetune_tui.core.training.worker RUN_DIR [--resume]
 
 Started by the supervisor. Ends with exit code 0 after the event `finished` or `stopped`, 1 after `failed`.
+torch is imported only once the run knows its worker: that alone takes seconds.
 """
 
 import argparse
 import errno
-import os
-import platform
-import shutil
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import TrainerState, set_seed
-from transformers.utils import logging as transformers_logging
-
-from finetune_tui.core.data.reading import read_rows, split_rows
-from finetune_tui.core.data.rows import Row
-from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, tokenise
 from finetune_tui.core.errors import UserError, WorkFailed
-from finetune_tui.core.files import sync_folder
-from finetune_tui.core.memory.estimate import estimate, precision_of
-from finetune_tui.core.models.inspection import inspect_folder
-from finetune_tui.core.models.manifest import Manifest
-from finetune_tui.core.models.resolve import ModelReference, find_model, load_manifest
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.lock import adopt_or_take_lock
-from finetune_tui.core.runs.processes import host_name
-from finetune_tui.core.runs.state import Status
-from finetune_tui.core.training import checkpoint
-from finetune_tui.core.training.apply import apply_selection, save_adapter
-from finetune_tui.core.training.load import Device, choose_device, load_base
-from finetune_tui.core.training.replies import answer, can_be_asked
 from finetune_tui.core.training.reporter import Reporter, StopRequested
-from finetune_tui.core.training.trainer import Padding, RunTrainer, TokenRows, training_arguments
-from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.core.tuning.spec import Spec, selection_of
-
-VERSIONS = ("finetune-tui", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that is known before a weight is loaded."""
-
-    spec: Spec
-    reference: ModelReference
-    manifest: Manifest
-    selection: Selection
-    device: Device
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Token rows to train on and to hold out, and the held-out rows as text."""
-
-    train: list[TokenRow]
-    held_out: list[TokenRow]
-    held_out_rows: list[Row]
-
-
-def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
-    """Do the whole run. Raises UserError, WorkFailed or StopRequested."""
-    began = time.monotonic()
-    resumed_from = _resume_point(run, reporter) if resume else None
-    plan = _plan(run)
-    _say_started(plan, reporter)
-    reporter.check()
-
-    reporter.phase("loading")
-    tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
-    data = _read_data(plan.spec, tokenizer, reporter)
-    reporter.phase("loading")
-    model = load_base(plan.reference, plan.spec, plan.device)
-    reporter.check()
-    if resumed_from is None:
-        _measure("before", model, tokenizer, data, plan.spec, reporter)
-
-    reporter.phase("applying")
-    set_seed(plan.spec.seed)  # LoRA starts from random numbers: the same seed, the same start
-    adapted = apply_selection(model, plan.manifest, plan.selection, plan.spec)
-    trainer = _trainer(adapted, data, plan, run, reporter)
-
-    reporter.phase("training")
-    reporter.update(status=Status.RUNNING)
-    _train(trainer, resumed_from)
-    stop = reporter.stop_asked()
-    if stop and trainer.state.global_step < trainer.state.max_steps:
-        raise StopRequested(stop)
-
-    reporter.phase("saving")
-    trainer.restore_best()
-    size = _write_adapter(run, trainer.model)
-    reporter.update(adapter_bytes=size)
-    _measure("after", trainer.model, tokenizer, data, plan.spec, reporter)
-    _say_finished(run, plan, reporter, time.monotonic() - began)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"worker: {error}", file=sys.stderr)
         return error.exit_code
-    transformers_logging.disable_progress_bar()
     reporter = Reporter(run)
     _answer_signals(reporter)
     reporter.start()
@@ -130,13 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end_with_words(run: RunDirectory, reporter: Reporter, resume: bool) -> int:
     """Whatever happens, the last event says so."""
     try:
+        reporter.phase("starting")
+        from finetune_tui.core.training.work import work
+
         work(run, reporter, resume)
-        reporter.end(Status.FINISHED)
+        reporter.end()
         return 0
     except StopRequested as request:
         step = run.newest_checkpoint_step()
         reporter.event("stopped", step=reporter.state.step, checkpoint=step, why=str(request))
-        reporter.end(Status.STOPPED, str(request))
+        reporter.end()
         return 0
     except BaseException as error:
         traceback.print_exc()  # to log.txt
@@ -145,7 +61,7 @@ def _end_with_words(run: RunDirectory, reporter: Reporter, resume: bool) -> int:
             reporter.event("failed", **failure.to_json())
         except OSError:
             print(f"worker: {failure}", file=sys.stderr)
-        reporter.end(Status.FAILED, failure.message)
+        reporter.end()
         return 1
 
 
@@ -154,7 +70,7 @@ def _failure(error: BaseException, run: RunDirectory) -> UserError:
     if isinstance(error, UserError):
         return error
     go_on = f"`finetune-tui resume {run.short_id}` goes on from the newest checkpoint"
-    if isinstance(error, torch.OutOfMemoryError):
+    if type(error).__name__ == "OutOfMemoryError":  # torch's own, named without importing it
         return WorkFailed(
             "the GPU's memory is full",
             hint="lower per_device_train_batch_size or max_length, or set gradient_checkpointing",
@@ -174,209 +90,6 @@ def _answer_signals(reporter: Reporter) -> None:
     for number, name in names.items():
         signal.signal(number, lambda *_, name=name: reporter.ask_to_stop(f"asked by {name}"))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def _plan(run: RunDirectory) -> Plan:
-    spec = run.spec()
-    reference = find_model(spec.model_name_or_path)
-    device = choose_device(spec, is_demo=reference.kind == "demo")
-    manifest = load_manifest(reference, lambda folder, name: inspect_folder(folder, name).to_json())
-    return Plan(spec, reference, manifest, selection_of(spec, manifest), device)
-
-
-def _resume_point(run: RunDirectory, reporter: Reporter) -> Path | None:
-    """The checkpoint to go on from, with the thread count it was computed with."""
-    path, skipped = checkpoint.newest_valid(run.checkpoints)
-    step = int(path.name.removeprefix("step-")) if path else 0
-    reporter.event(
-        "resumed",
-        step=step,
-        checkpoint=path.name if path else None,
-        skipped=[{"path": item.path.name, "why": item.why} for item in skipped],
-    )
-    if path is not None:
-        torch.set_num_threads(checkpoint.threads_of(path))
-    return path
-
-
-def _say_started(plan: Plan, reporter: Reporter) -> None:
-    spec = plan.spec
-    reporter.event(
-        "started",
-        model=plan.reference.name,
-        preset=spec.preset,
-        host=host_name(),
-        attempt=reporter.state.attempt,
-        device=str(plan.device.torch_device),
-        dtype=str(plan.device.dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        versions={
-            "python": platform.python_version(),
-            **{name: _version(name) for name in VERSIONS},
-        },
-        trainable_parameters=trainable_parameters(plan.manifest, plan.selection, spec.lora_r),
-        parameters=plan.manifest.parameters,
-        total_steps=spec.max_steps if spec.max_steps > 0 else None,
-    )
-    reporter.update(model=plan.reference.name, preset=spec.preset)
-
-
-def _read_data(spec: Spec, tokenizer: Any, reporter: Reporter) -> Data:
-    """Raises UserError when nothing is left that could be trained on."""
-    if not spec.train_files:
-        raise UserError("no training data is named", where="train_files")
-    found = read_rows([Path(file) for file in spec.train_files], strict=spec.strict)
-    _say_bad_rows(found.bad_rows, reporter)
-    train_rows: Sequence[Row] = found.rows
-    held_out_rows: Sequence[Row] = ()
-    if spec.eval_files:
-        kept_apart = read_rows([Path(file) for file in spec.eval_files], strict=spec.strict)
-        _say_bad_rows(kept_apart.bad_rows, reporter)
-        held_out_rows = kept_apart.rows
-    elif spec.eval_split:
-        train_rows, held_out_rows = split_rows(found.rows, spec.eval_split, spec.seed)
-    train = _tokenise(train_rows, spec, tokenizer, reporter)
-    if not train:
-        raise UserError(
-            "no row has a token to train on",
-            where=spec.train_files[0],
-            hint="raise max_length, or look at the rows with `finetune-tui data`",
-        )
-    held_out = _tokenise(held_out_rows, spec, tokenizer, reporter)
-    return Data(train, held_out, list(held_out_rows))
-
-
-def _tokenise(
-    rows: Sequence[Row], spec: Spec, tokenizer: Any, reporter: Reporter
-) -> list[TokenRow]:
-    tokenised: list[TokenRow] = []
-    cut = 0
-    next_word = time.monotonic()
-    pairs = tokenise(rows, tokenizer, spec.max_length, spec.completion_only_loss)
-    for done, (row, tokens) in enumerate(pairs):
-        if time.monotonic() >= next_word:
-            next_word = time.monotonic() + 1
-            reporter.phase("tokenising", done, len(rows))
-            reporter.check()
-        cut += bool(tokens.cut)
-        if tokens.trained:
-            tokenised.append(tokens)
-        else:
-            reporter.event(
-                "warning", message="skipped: no trained tokens", where=f"{row.path}:{row.line}"
-            )
-    if cut:
-        message = (
-            f"{cut} of {len(rows)} rows are longer than max_length {spec.max_length} and were cut"
-        )
-        reporter.event("warning", message=message, where="max_length")
-    return tokenised
-
-
-def _say_bad_rows(bad_rows: Sequence[Any], reporter: Reporter, most: int = 20) -> None:
-    for bad in bad_rows[:most]:
-        reporter.event("warning", message=f"skipped: {bad.error}", where=f"{bad.path}:{bad.line}")
-    if len(bad_rows) > most:
-        reporter.event(
-            "warning", message=f"{len(bad_rows) - most} more bad rows skipped", where=None
-        )
-
-
-def _trainer(
-    adapted: Any, data: Data, plan: Plan, run: RunDirectory, reporter: Reporter
-) -> RunTrainer:
-    evaluates = bool(data.held_out)
-    return RunTrainer(
-        reporter,
-        run.checkpoints,
-        model=adapted,
-        args=training_arguments(plan.spec, plan.device, run.checkpoints, evaluates),
-        train_dataset=TokenRows(data.train),
-        eval_dataset=TokenRows(data.held_out) if evaluates else None,
-        data_collator=Padding(),
-    )
-
-
-def _train(trainer: RunTrainer, resumed_from: Path | None) -> None:
-    """Train to the end or to a stop. A checkpoint of the last step leaves nothing to train."""
-    if resumed_from is not None:
-        state = TrainerState.load_from_json(str(resumed_from / checkpoint.TRAINER_STATE))
-        if state.global_step >= state.max_steps > 0:
-            checkpoint.load_trained(resumed_from, trainer.model)
-            trainer.state = state
-            return
-    trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
-
-
-def _measure(
-    when: str, model: Any, tokenizer: Any, data: Data, spec: Spec, reporter: Reporter
-) -> None:
-    """How many held-out prompts are answered exactly right; with `eval_replies` only."""
-    rows = [row for row in data.held_out_rows if can_be_asked(row)][: spec.eval_replies]
-    if not rows:
-        return
-    reporter.phase("measuring", 0, len(rows))
-
-    def progress(done: int, total: int) -> None:
-        reporter.phase("measuring", done, total)
-        reporter.check()
-
-    longest = max(row.trained for row in data.held_out) + 8
-    replies = answer(model, tokenizer, rows, longest, progress)
-    for reply in replies[:3]:
-        reporter.event(
-            "sample",
-            step=reporter.state.step or 0,
-            when=when,
-            prompt=reply.prompt,
-            expected=reply.expected,
-            reply=reply.reply,
-            correct=reply.is_exact,
-        )
-    exact = sum(reply.is_exact for reply in replies)
-    reporter.event("measured", when=when, exact=exact, total=len(replies))
-
-
-def _write_adapter(run: RunDirectory, model: Any) -> int:
-    """adapter/, complete or absent; its size in bytes."""
-    aside = run.path / ".adapter.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        save_adapter(model, aside)
-        for path in aside.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        shutil.rmtree(run.adapter, ignore_errors=True)
-        aside.rename(run.adapter)
-        sync_folder(run.path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return sum(path.stat().st_size for path in run.adapter.iterdir())
-
-
-def _say_finished(run: RunDirectory, plan: Plan, reporter: Reporter, seconds: float) -> None:
-    precision = precision_of(plan.spec, plan.device.on_gpu)
-    predicted = estimate(plan.manifest, plan.selection, plan.spec, precision).allocated
-    on_gpu = plan.device.on_gpu
-    reporter.event(
-        "finished",
-        steps=reporter.state.step,
-        train_loss=reporter.state.loss,
-        eval_loss=reporter.state.best_eval_loss,
-        adapter=str(run.adapter),
-        trained=None,
-        seconds=round(seconds, 1),
-        peak_allocated=torch.cuda.max_memory_allocated() if on_gpu else None,
-        peak_reserved=torch.cuda.max_memory_reserved() if on_gpu else None,
-        predicted_allocated=predicted if on_gpu else None,
-    )
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except ModuleNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _fold_leaves(patterns: list[str]) -> list[str]:
     leaves: dict[str, list[str]] = {}
     for pattern in patterns:
         parent, dot, leaf = pattern.rpartition(".")
-        if not dot or "{" in leaf or "}" in leaf or leaf.isdecimal():
+        if not dot or not leaf or "{" in leaf or "}" in leaf or leaf.isdecimal():
             parent, leaf = pattern, ""
         leaves.setdefault(parent, []).append(leaf)
     folded = []

@@ -219,7 +219,7 @@ def write_spec(spec: Spec) -> str:
             value = [{pattern: _choice_yaml(choice)} for pattern, choice in spec.modules]
         elif isinstance(value, tuple):
             value = list(value)
-        if getattr(spec, name) != entry.default or name in ("model_name_or_path", "task"):
+        if getattr(spec, name) != entry.default or name == "task":
             values[name] = value
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 

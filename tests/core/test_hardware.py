@@ -19,7 +19,7 @@ class NVMLError(Exception):
     """As the binding names its base class."""
 
 
-class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801, N818 (the binding's name)
+class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801 (the binding's name)
     pass
 
 

@@ -1,6 +1,7 @@
 """models, inspect, presets, estimate: what is known about a model before anything is loaded."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def estimate(options: argparse.Namespace) -> int:
                 "trainable_parameters": trainable,
                 "settings": settings,
                 "precisions": {key.value: made.to_json(free) for key, made in estimates.items()},
-                "gpu": gpu.to_json() if gpu else None,
+                "gpu": asdict(gpu) if gpu else None,
             }
         )
         return 0

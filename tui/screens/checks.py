@@ -112,25 +112,27 @@ def _data(session: Session, error: str | None) -> Check:
 
 def _machine(session: Session) -> Check:
     hardware, estimate = session.hardware, session.estimate
-    if hardware is None or session.reference is None:
-        return Check("memory", "warn", "not measured yet")
+    if session.reference is None:
+        return Check("memory", "warn", "no model to estimate it for yet")
+    if hardware is None:
+        return Check("memory", "warn", "being measured…")
     on_gpu = bool(hardware.gpus) and not session.spec.use_cpu
     if on_gpu:
-        return _memory(estimate, session.free_bytes, "of the GPU's memory")
+        return _memory(estimate, session.free_bytes, "GPU memory")
     if not session.spec.use_cpu and session.reference.kind != "demo":
         why = plain(hardware.gpu_error or "no GPU is usable here", 60)
         return Check("memory", "bad", f"{why}; use_cpu trains all the same, slowly")
-    return _memory(estimate, hardware.memory_available, "of memory, on the CPU")
+    return _memory(estimate, hardware.memory_available, "memory (on the CPU)")
 
 
 def _memory(estimate: Estimate | None, free: int | None, where: str) -> Check:
     if estimate is None:
         return Check("memory", "warn", "not estimated yet")
-    need = f"needs about {size(estimate.device)}"
+    need = f"needs about {size(estimate.device)} of {where}"
     fitting = fits(estimate, free)
     if fitting is None or free is None:
-        return Check("memory", "warn", f"{need} {where}; how much is free is unknown")
-    words = f"{need}, {size(free)} {where} are free"
+        return Check("memory", "warn", f"{need}; how much is free is unknown")
+    words = f"{need}, {size(free)} free"
     return Check(
         "memory", "good" if fitting else "warn", words if fitting else f"too little: {words}"
     )
@@ -140,8 +142,8 @@ def _disk(session: Session) -> Check:
     free = session.hardware.disk_free if session.hardware else None
     need = session.trainable * _BYTES_PER_TRAINED
     if free is None:
-        return Check("disk", "warn", f"needs about {size(need)}; how much is free is unknown")
-    words = f"{size(free)} free, needs about {size(need)}"
+        return Check("disk", "warn", "how much is free is unknown")
+    words = f"{size(free)} free" + (f", needs about {size(need)}" if need else "")
     return (
         Check("disk", "good", words) if free > need else Check("disk", "bad", f"too full: {words}")
     )

@@ -29,7 +29,6 @@ from finetune_tui.tui.widgets.plot import Series
 
 TABS = ("log", "samples", "config", "output")
 _NARROW = 60  # columns below which all is one column
-_SIDE = 34  # columns of the side
 _WIDE = 100  # columns from which there is a side
 _OUTPUT_TAIL = 64 * 1024  # bytes
 
@@ -40,7 +39,7 @@ class Monitor(Widget):
     DEFAULT_CSS = """
     Monitor { width: 1fr; height: 1fr; }
     Monitor #monitor-left { width: 1fr; height: 1fr; }
-    Monitor #monitor-side { width: 34; display: none; border-left: solid $line; }
+    Monitor #monitor-side { width: 40; display: none; border-left: solid $line; }
     Monitor.-wide #monitor-side { display: block; }
     """
 
@@ -106,7 +105,7 @@ class Monitor(Widget):
         panel = self.query_one("#monitor-panel", Lines)
         panel.follow = name in ("log", "output")
         self.redraw()
-        panel.scroll_to(y=panel.max_scroll_y if panel.follow else 0, animate=False, force=True)
+        panel.scroll_to(y=panel.max_scroll_y if panel.follow else 0, animate=False, force=True, immediate=True)
 
     def next_tab(self, by: int) -> None:
         self.show_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
@@ -118,7 +117,10 @@ class Monitor(Widget):
         height, width = self.size.height, self.size.width
         if not height:
             return
-        rows = max(height - 10, 2) if width < _NARROW else max(5, height // 4)
+        rows = max(5, height // 4)
+        if width < _NARROW:
+            ended = self.following is not None and not self.following.is_alive
+            rows = max(height - (13 if ended else 10), 2)
         panel = self.query_one("#monitor-panel")
         if panel.styles.height is None or panel.styles.height.value != rows:
             panel.styles.height = rows
@@ -131,7 +133,7 @@ class Monitor(Widget):
         lines = [name_line(following, width)]
         if following.has_steps:
             lines.append(progress_line(following, width, self._now))
-            lines += number_lines(following, width, 2 if narrow else 1)
+            lines += [one for one in number_lines(following, width, 2 if narrow else 1) if one]
         below = [*self._middle(following, width, narrow), self._tab_rule(width)]
         room = height - len(lines) - len(below)
         lines += self._plot(following, width, room, narrow) if room > 0 else []
@@ -143,6 +145,8 @@ class Monitor(Widget):
             title = "before the first step"
             head = [rule(width, [title])]
             return [*head, *phases, *[()] * room][:room]
+        if narrow and room < 3:
+            return [rule(width, [outcome_title(following)]), *[()] * (room - 1)]
         if narrow:
             return self._curve(following, width, room)
         return [self._plot_rule(width), *self._curve(following, width, room - 1)]
@@ -185,7 +189,15 @@ class Monitor(Widget):
             for name in TABS
             for style in ("strong" if name == self.tab else "dim",)
         ]
-        return rule(width, tabs, [line(dim("[ ]"))])
+        return rule(width, tabs, [line(dim(self._where_in_panel()))])
+
+    def _where_in_panel(self) -> str:
+        panel = self.query_one("#monitor-panel", Lines)
+        last = panel.scroll_offset.y + panel.size.height
+        total = panel.virtual_size.height
+        if last < total:
+            return f"{last} of {total}"
+        return "following" if panel.follow and self.following and self.following.is_alive else "[ ]"
 
     def _panel(self, width: int, _height: int) -> Sequence[Line]:
         following = self.following

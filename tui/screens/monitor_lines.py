@@ -171,19 +171,21 @@ def _phase_line(row: PhaseRow, following: Following, width: int, now: float) -> 
     mark = Span("▸", "accent") if going_on else Span("✗" if ended_here else "✓", "dim")
     spent = row.spent + (max(now - row.since, 0.0) if going_on and row.since else 0.0)
     took = f"{spent:.1f}s" if spent < 10 and not going_on else duration(spent)
-    middle = _phase_numbers(row, going_on) or line(dim(_phase_facts(row, following)))
+    middle = _phase_numbers(row, going_on, min(20, max(width - 40, 4))) or line(
+        dim(_phase_facts(row, following))
+    )
     name = Span(f"{row.name:<12}", "strong" if going_on else "")
     return spread(line(" ", mark, " ", name, middle), line(dim(took), " "), width)
 
 
-def _phase_numbers(row: PhaseRow, going_on: bool) -> Line:
+def _phase_numbers(row: PhaseRow, going_on: bool, bar_width: int) -> Line:
     if row.done is None or not row.total:
         return ()
     numbers = f"{row.done:.0f}/{row.total:.0f}"
     unit = {"tokenising": " rows", "measuring": " replies", "evaluating": " rows"}.get(row.name, "")
     if not going_on:
         return line(dim(f"{row.total:.0f}{unit}"))
-    return line(*bar(row.done, row.total, 20), " ", numbers, dim(unit))
+    return line(*bar(row.done, row.total, bar_width), " ", numbers, dim(unit))
 
 
 def _phase_facts(row: PhaseRow, following: Following) -> str:
@@ -257,22 +259,20 @@ def _gib(value: float) -> str:
 
 
 def outcome_title(following: Following) -> str:
-    return {
-        Status.FINISHED: "what changed",
-        Status.STOPPED: "stopped",
-        Status.FAILED: "why it failed",
-        Status.ELSEWHERE: "on another machine",
-        Status.BROKEN: "cannot be read",
-    }.get(following.liveness.status, "how it ended")
+    status = following.liveness.status
+    if status is Status.FINISHED:
+        return "what changed"
+    if status in (Status.ELSEWHERE, Status.BROKEN):
+        return {Status.ELSEWHERE: "on another machine"}.get(status, "cannot be read")
+    at = f"at step {following.step}" if following.has_steps else "before the first step"
+    return f"why it failed {at}" if status is Status.FAILED else f"{status.value} {at}"
 
 
 def outcome_lines(following: Following, width: int) -> list[Line]:
     """How an ended run ended, what it brought, and what to do next."""
     if following.liveness.status is Status.FINISHED:
         return _finished(following, width)
-    lines = _reason(following, width)
-    lines.append(_next_keys(following))
-    return lines
+    return _reason(following, width) + _keys(_next_keys(following), width)
 
 
 def _finished(following: Following, width: int) -> list[Line]:
@@ -285,11 +285,16 @@ def _finished(following: Following, width: int) -> list[Line]:
     room = width - 16 - 8
     held = strong(size(written)) if written else dim("size unknown")
     lines.append(_fact("adapter", held, dim(f" {clip_left(plain(str(path)), room)}"), width))
-    again = line(key("o", "the same on your data", "own_data"), "   ")
-    lines.append(
-        line(" ", again, key("Y", "copy path", "copy_path"), "   ", key("n", "new run", "new_run"))
+    keys = (
+        key("o", "the same on your data", "own_data"),
+        key("Y", "copy path", "copy_path"),
+        key("n", "new run", "new_run"),
     )
-    return lines
+    return lines + _keys(keys, width)
+
+
+def _keys(keys: Sequence[Line], width: int) -> list[Line]:
+    return [found for found in _flowed([line(one, " ") for one in keys], width, 2) if found]
 
 
 def _fact(name: str, value: Span | Line, more: Span, width: int) -> Line:
@@ -310,19 +315,16 @@ def _exact(following: Following) -> tuple[Line, Span]:
 def _reason(following: Following, width: int) -> list[Line]:
     ending, state = following.curves.ending or {}, following.state
     status = following.liveness.status
-    step = f" at step {following.step}" if following.has_steps else " before the first step"
     why = following.liveness.words
     if status is Status.FAILED:
         why = _text(ending, "message") or state.why or why
-    lines = [line(" ", status_span(status), step if status is not Status.ELSEWHERE else "")]
-    if why and why != status.value:
-        lines += [line(f" {words}") for words in wrap(why, width - 2)[:3]]
+    lines = [line(f" {words}") for words in wrap(why, width - 2)[:3]]
     where = _text(ending, "where") if status is Status.FAILED else None
     if where:
         lines.append(line(dim(" at "), clip_left(where, width - 5)))
     hint = state.hint or _text(ending, "hint")
     if hint:
-        first, *rest = wrap(hint, width - 5)[:2]
+        first, *rest = wrap(hint, width - 5)[:3]
         lines.append(line(dim(" → "), first))
         lines += [line(f"   {words}") for words in rest]
     return lines
@@ -333,19 +335,16 @@ def _text(event: Mapping[str, Any], name: str) -> str | None:
     return plain(value, 500) if isinstance(value, str) and value else None
 
 
-def _next_keys(following: Following) -> Line:
+def _next_keys(following: Following) -> list[Line]:
     keys: list[Line] = []
-    if following.no_resume is None and not following.is_alive:
+    if following.no_resume is None:
         step = following.run.newest_checkpoint_step()
         start = f"resume from step {step}" if step else "start again from step 0"
         keys.append(key("r", start, "resume"))
-    elif following.no_resume:
+    else:
         keys.append(line(dim(following.no_resume)))
-    keys += [key("l", "output", "show_tab('output')"), key("n", "new run", "new_run")]
-    joined = line(" ")
-    for one in keys:
-        joined = line(joined, one, "   ")
-    return joined
+    output = key("l", "output", "show_tab('output')")
+    return [*keys, output, key("n", "new run", "new_run")]
 
 
 def log_lines(following: Following, width: int) -> list[Line]:

@@ -48,5 +48,9 @@ class Place(Widget):
     def on_hidden(self) -> None:
         """Another place came to the front: stop what only runs while this one is seen."""
 
+    def one_level_out(self) -> bool:
+        """Escape: leave the innermost thing that is open; False when there is none."""
+        return False
+
     def refresh_from_session(self) -> None:
         """Show what the session holds now."""

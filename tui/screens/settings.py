@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.widget import Widget
 
 from finetune_tui.tui.screens.checks import Check, check_lines, refusal
@@ -22,7 +21,7 @@ class SettingsView(Widget):
     SettingsView { width: 1fr; height: 1fr; layout: vertical; }
     SettingsView #settings-checks { height: 7; }
     SettingsView.-wide { layout: horizontal; }
-    SettingsView.-wide #settings-checks { width: 44; height: 1fr; border-left: solid $line; }
+    SettingsView.-wide #settings-checks { width: 40; height: 1fr; border-left: solid $line; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -33,12 +32,7 @@ class SettingsView(Widget):
 
     def compose(self) -> ComposeResult:
         yield Lines(self._check_lines, id="settings-checks")
-        with Vertical():
-            yield Lines(lambda width, _height: [rule(width, ["settings"])], id="settings-title")
-            yield SettingsForm(id="settings-form")
-
-    def on_mount(self) -> None:
-        self.query_one("#settings-title").styles.height = 1
+        yield SettingsForm(id="settings-form")
 
     @property
     def form(self) -> SettingsForm:

@@ -17,56 +17,21 @@ from finetune_tui.tui.screens.following import Following, Reading, RunReader
 from finetune_tui.tui.screens.monitor import Monitor
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.screens.settings import SettingsView
+from finetune_tui.tui.screens.train_actions import MONITOR, SETTINGS, TRAIN_ACTIONS
 from finetune_tui.tui.widgets.lines import Lines
 from finetune_tui.tui.widgets.settings_form import SettingsForm
 from finetune_tui.tui.widgets.status import StatusLine
 
-_GROUP = "train"
-
-
-def _action(
-    verb: str, keys: str, words: str, help: str, run: str = "", footer: bool = False
-) -> Action:
-    return Action(f"train.{verb}", tuple(keys.split()), words, help, _GROUP, run or verb, footer)
-
 
 class TrainPlace(Place, can_focus=True):
-    """Shows one of two: settings (`_SETTINGS` keys work) or the monitor (`_MONITOR` keys work)."""
+    """Shows one of two: the settings, or the monitor of the run that is watched."""
 
     title: ClassVar[str] = "Train"
-    actions: ClassVar[tuple[Action, ...]] = (
-        _action("start", "s", "start", "start a run of these settings", footer=True),
-        _action("edit", "enter", "edit", "type a value, or turn a choice", footer=True),
-        _action("turn_on", "l right", "next", "the next value of a choice", "turn(1)"),
-        _action("turn_back", "h left", "back", "the value before of a choice", "turn(-1)"),
-        _action("watch", "w", "watch", "the monitor of the run that was watched last", footer=True),
-        _action("stop", "S", "stop…", "stop after this step, with a checkpoint", footer=True),
-        _action("checkpoint", "c", "checkpoint", "write a checkpoint now", footer=True),
-        _action("resume", "r", "resume", "go on from the newest checkpoint", footer=True),
-        _action("own_data", "o", "my data", "the same on data of your own", footer=True),
-        _action("new_run", "n escape", "new run", "the settings, for another run", footer=True),
-        _action("toggle_log", "y", "log", "the loss on a log scale, or not"),
-        _action("toggle_smooth", "s", "smooth", "the loss smoothed, or as it came"),
-        _action("toggle_time", "x", "axis", "steps or time along the plot"),
-        _action("next_tab", "right_square_bracket", "tab", "the next tab", "turn_tab(1)"),
-        _action("last_tab", "left_square_bracket", "tab", "the tab before", "turn_tab(-1)"),
-        _action("output", "l", "output", "what the worker printed", "show_tab('output')"),
-        _action("copy_path", "Y", "copy path", "copy the path of the adapter, or of the run"),
-        _action("down", "j down", "down", "down a line", "move(1)"),
-        _action("up", "k up", "up", "up a line", "move(-1)"),
-        _action("top", "g home", "top", "to the first line", "move(-100000)"),
-        _action("bottom", "G end", "bottom", "to the last line", "move(100000)"),
-    )
+    actions: ClassVar[tuple[Action, ...]] = TRAIN_ACTIONS
 
     DEFAULT_CSS = """
     TrainPlace ContentSwitcher { width: 1fr; height: 1fr; }
     """
-
-    _SETTINGS = frozenset({"start", "edit", "turn", "watch"})
-    _MONITOR = frozenset(
-        "stop checkpoint resume own_data new_run toggle_log toggle_smooth toggle_time turn_tab show_tab "
-        "copy_path".split()
-    )
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -77,6 +42,7 @@ class TrainPlace(Place, can_focus=True):
         self._is_starting = False
         self._data_error: str | None = None
         self._timer: Timer | None = None
+        self._were_reachable: tuple[bool, ...] = ()
 
     def compose(self) -> ComposeResult:
         with ContentSwitcher(initial="train-settings"):
@@ -103,10 +69,18 @@ class TrainPlace(Place, can_focus=True):
             self.follow(run)
         self._show()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in self._SETTINGS:
+    def one_level_out(self) -> bool:
+        was_watching = self.is_watching
+        if was_watching:
+            self.action_new_run()
+        return was_watching
+
+    def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
+        if action in SETTINGS:
             return not self.is_watching and (action != "watch" or self.following is not None)
-        if action in self._MONITOR:
+        if action == "own_data":
+            return not self.is_watching or self._is_possible(action)
+        if action in MONITOR:
             return self.is_watching and self._is_possible(action)
         return True
 
@@ -114,8 +88,10 @@ class TrainPlace(Place, can_focus=True):
         following = self.following
         if following is None:
             return False
-        if action in ("stop", "checkpoint"):
+        if action == "stop":
             return following.is_alive and not following.is_stopping
+        if action == "checkpoint":
+            return following.is_alive and not following.is_stopping and following.has_steps
         if action == "resume":
             return not following.is_alive and following.no_resume is None
         return action != "own_data" or not following.is_alive
@@ -128,6 +104,14 @@ class TrainPlace(Place, can_focus=True):
         self.is_watching = True
         self._is_reading = False
         self._poll()
+
+    def watch_run(self, run: RunDirectory) -> None:
+        """Bring the monitor of this run to the front of the place."""
+        if self.following is None or self.following.run != run:
+            self.follow(run)
+        else:
+            self.action_watch()
+        self.refresh_bindings()
 
     def _poll(self) -> None:
         following, reader = self.following, self._reader
@@ -148,13 +132,17 @@ class TrainPlace(Place, can_focus=True):
     def _apply(self, following: Following, reading: Reading, more: bool) -> None:
         if following is not self.following:
             return
-        before = (following.is_alive, following.is_stopping, following.no_resume)
         following.apply(reading)
         self._is_reading = more
         if not more:
             self._show()
-            if before != (following.is_alive, following.is_stopping, following.no_resume):
+            reachable = self._reachable()
+            if reachable != self._were_reachable:
+                self._were_reachable = reachable
                 self.refresh_bindings()
+
+    def _reachable(self) -> tuple[bool, ...]:
+        return tuple(self._is_possible(action) for action in sorted(MONITOR))
 
     def _show(self) -> None:
         if not self.is_mounted:
@@ -247,7 +235,7 @@ class TrainPlace(Place, can_focus=True):
         self._is_starting = True
         self.finetune.say("starting…")
 
-        def start() -> object:
+        def start() -> RunDirectory:
             try:
                 return self.services.start_run(spec)
             finally:
@@ -255,11 +243,9 @@ class TrainPlace(Place, can_focus=True):
 
         self.finetune.in_thread(start, self._started, group="start")
 
-    def _started(self, run: object) -> None:
-        assert isinstance(run, RunDirectory)
-        self.session.monitored = run
+    def _started(self, run: RunDirectory) -> None:
         self.finetune.say(f"{plain(run.id)} started; it goes on when you leave")
-        self.finetune.session_changed()
+        self.app.call_later(open_monitor, self, run)
 
     # Monitor
 
@@ -316,7 +302,8 @@ class TrainPlace(Place, can_focus=True):
             self.form.move(by)
             return
         panel = self.query_one("#monitor-panel", Lines)
-        panel.scroll_to(y=panel.scroll_offset.y + by, animate=False, force=True)
+        panel.scroll_to(y=panel.scroll_offset.y + by, animate=False, force=True, immediate=True)
+        self.query_one(Monitor).redraw()
 
     async def on_lines_clicked(self, message: Lines.Clicked) -> None:
         message.stop()
@@ -346,8 +333,16 @@ def resume(place: Place, run: RunDirectory) -> None:
     """Go on from the newest checkpoint, and watch it."""
 
     def resumed(_: object) -> None:
-        place.session.monitored = run
         place.finetune.say(f"{plain(run.short_id)} goes on")
-        place.finetune.session_changed()
+        place.app.call_later(open_monitor, place, run)
 
     place.finetune.in_thread(lambda: place.services.resume_run(run), resumed, group="start")
+
+
+async def open_monitor(place: Place, run: RunDirectory) -> None:
+    """Go to Train and watch this run there."""
+    place.session.monitored = run
+    await place.finetune.action_show_place("train")
+    train = place.finetune.place
+    if isinstance(train, TrainPlace):
+        train.watch_run(run)

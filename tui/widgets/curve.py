@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from finetune_tui.core.text import duration
-from finetune_tui.tui.widgets.lines import Line, Span
+from finetune_tui.tui.widgets.lines import Line, Span, fit
 from finetune_tui.tui.widgets.plot import (
     DOTS_ACROSS,
     DOTS_DOWN,
@@ -58,7 +58,7 @@ def curve_lines(
 def sparkline(train: Series, title: str, unit: str, width: int, height: int) -> list[Line]:
     """A small plot under its name and last value."""
     last = "–" if train.last is None else number(train.last)
-    head: Line = (Span(f" {title} ", "dim"), Span(f"{last}{unit}", "strong"))
+    head: Line = (Span(f"{title} ", "dim"), Span(f"{last}{unit}", "strong"))
     return [head, *curve_lines(train, Series(), width, height - 1, empty="")]
 
 
@@ -86,7 +86,7 @@ def _marks(
 
 
 def _x_axis(last: float, across: int, time: bool) -> list[Line]:
-    ticks = x_ticks(0, last, across, whole=not time)
+    ticks = x_ticks(last, across, time)
     line = ["─"] * across
     words = [" "] * across
     taken = 0
@@ -108,5 +108,5 @@ def _x_axis(last: float, across: int, time: bool) -> list[Line]:
 def _empty(width: int, height: int, words: str) -> list[Line]:
     lines: list[Line] = [()] * max(height, 0)
     if height and words:
-        lines[height // 2] = (Span(words.center(width).rstrip(), "dim"),)
+        lines[height // 2] = fit((Span(words.center(width), "dim"),), width)
     return lines

@@ -16,7 +16,7 @@ _CONTAINERS = {
 }
 
 
-def details_lines(row: Row, shape: TreeShape, figures: Figures, lora_r: int, width: int) -> list[Line]:
+def details_lines(row: Row, shape: TreeShape, figures: Figures, width: int) -> list[Line]:
     """Name, mnemonic, what it does, its place in the pipeline, its full name, what LoRA adds."""
     module = shape.module(row)
     lines = [title_line(row, module)]
@@ -25,7 +25,7 @@ def details_lines(row: Row, shape: TreeShape, figures: Figures, lora_r: int, wid
     if picture:
         lines.append(picture)
     lines.append(line(dim(_full_name(row, shape))))
-    lines += [line(dim(words)) for words in wrap(_training(row, shape, figures, lora_r), width)]
+    lines += [line(dim(words)) for words in wrap(_training(row, shape, figures), width)]
     return lines
 
 
@@ -63,13 +63,12 @@ def pipeline_line(stages: frozenset[str]) -> Line | None:
 
 def _about(row: Row, module: Module, shape: TreeShape) -> list[str]:
     if row.kind == "run":
-        inside = " and ".join(plain(below.label) for below in shape.below(row) if below.opens)
-        return [f"the stream passes them in turn; each holds {inside.replace('single blocks', '').removesuffix(' and ')}"]
+        return ["the stream passes them one after the other; what you set here holds for all"]
     if row.kind == "singles":
         return ["open to train some blocks and not others"]
     if row.kind == "group" and module.role in (Role.KEY, Role.VALUE):
         key, value = ROLE_GUIDE[Role.KEY], ROLE_GUIDE[Role.VALUE]
-        return [f"key, {key.mnemonic}: {key.does}", f"value, {value.mnemonic}: {value.does}"]
+        return [f"key: {key.mnemonic}", f"value: {value.mnemonic}"]
     if module.role:
         guide = ROLE_GUIDE[module.role]
         return [guide.mnemonic, f"it {guide.does}" if row.kind != "group" else f"each {guide.does}"]
@@ -90,20 +89,28 @@ def _stages(row: Row, shape: TreeShape) -> frozenset[str]:
 
 def _examples(row: Row) -> list[str]:
     """One name of each kind in the row."""
-    return list({name.rpartition(".")[2]: name for name in row.names}.values()) if row.kind == "group" else [row.names[0]]
+    return (
+        list({name.rpartition(".")[2]: name for name in row.names}.values())
+        if row.kind == "group"
+        else [row.names[0]]
+    )
 
 
 def _sides(module: Module) -> str:
     if module.features:
         return f"{module.features[0]}→{module.features[1]}"
-    return "×".join(map(str, module.shape)) if module.shape else f"{count(module.parameters)} parameters"
+    return (
+        "×".join(map(str, module.shape))
+        if module.shape
+        else f"{count(module.parameters)} parameters"
+    )
 
 
 def _full_name(row: Row, shape: TreeShape) -> str:
     return plain(" ".join(short_names(shape.manifest, row.names)))
 
 
-def _training(row: Row, shape: TreeShape, figures: Figures, lora_r: int) -> str:
+def _training(row: Row, shape: TreeShape, figures: Figures) -> str:
     trained = figures.trained(row)
     if trained:
         mode = figures.mode(row)
@@ -111,5 +118,5 @@ def _training(row: Row, shape: TreeShape, figures: Figures, lora_r: int) -> str:
         return f"trains {count(trained)} numbers{at}"
     targets = shape.targets(row)
     if targets:
-        return f"frozen; LoRA would add {count(figures.would_add(row, lora_r))} at rank {lora_r}"
+        return f"frozen; lora would add {count(figures.would_add(row))}"
     return plain(refusal(shape.manifest, row.names[0], Mode.LORA) or "frozen")

@@ -10,13 +10,13 @@ from finetune_tui.core.tuning.spec import FIELDS, Spec
 from finetune_tui.tui.widgets.lines import Line, Span, clip_left, dim, fit, line, rule
 from finetune_tui.tui.widgets.plot import number
 
-NAME = 30  # cells of a name; the longest has 27
-VALUE = 14
+NAME = 29  # cells of a name; the longest has 27
+VALUE = 13
 
 # The first group is what people change; the last takes every key that is named nowhere.
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
-        "first of all",
+        "settings",
         (
             "train_files",
             "learning_rate",
@@ -153,10 +153,12 @@ def form_line(spec: Spec, row: Row, width: int, under_cursor: bool) -> Line:
     name_width = min(NAME, max(width - VALUE - 2, 8))
     if under_cursor:
         text = line(
-            Span(f"▌{row.title:<{name_width - 1}} ", "cursor"), Span(f"{value:<{VALUE}}", "cursor")
+            Span(f" {row.title:<{name_width - 1}}", "cursor"), Span(f"{value:<{VALUE}}", "cursor")
         )
     else:
-        name = Span(f" {row.title:<{name_width - 1}} ", "" if changed else "dim")
+        name = Span(f" {row.title:<{name_width - 1}}", "" if changed else "dim")
         text = line(name, Span(f"{value:<{VALUE}}", "strong" if changed else ""))
-    room = width - name_width - 1 - VALUE
-    return (*text, *fit(line(dim(help_words(spec, row.field))), room)) if room > 8 else text
+    room = width - name_width - VALUE
+    if room <= 8:
+        return fit(text, width)
+    return (*text, *fit(line(dim(help_words(spec, row.field))), room))

@@ -157,8 +157,8 @@ class Lines(ScrollView):
     """
 
     DEFAULT_CSS = """
-    Lines { height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
-            overflow-x: hidden; overflow-y: hidden; background: $background; }
+    Lines { height: 1fr; scrollbar-size: 0 0; overflow-x: hidden; overflow-y: auto;
+            background: $background; }
     Lines .lines--dim { color: $muted; }
     Lines .lines--strong { text-style: bold; }
     Lines .lines--good { color: $success; }
@@ -207,18 +207,26 @@ class Lines(ScrollView):
         """Show what `build` makes now (or the function given before); redraws only what changed."""
         if build is not None:
             self._build = build
+        if self.size.width and self.size.height:
+            self.remake()
+
+    def remake(self) -> None:
+        """Make the lines for the present size, and send to the terminal what changed."""
         width, height = self.size.width, self.size.height
-        if not width or not height:
-            return
+        shown = self._made_for[1] if self._made_for else 0
         self._made_for = (width, height)
         new = [fit(one, width) for one in self._build(width, height)]
         old, self._lines = self._lines, new
-        at_end = self.follow and self.scroll_offset.y >= len(old) - height
+        at_end = self.follow and self.scroll_offset.y >= len(old) - shown
         if len(new) != len(old):
             self.virtual_size = Size(width, len(new))
         if at_end and len(new) > height:
             self.scroll_to(y=len(new) - height, animate=False, force=True, immediate=True)
         self._redraw(old, new)
+
+    def line_at(self, index: int) -> Line:
+        """One line, nothing beyond the last."""
+        return self._lines[index] if index < len(self._lines) else ()
 
     def reveal(self, row: int) -> None:
         """Scroll as little as needed to have this line in view."""
@@ -250,21 +258,17 @@ class Lines(ScrollView):
     async def on_click(self, event: events.Click) -> None:
         """An action of the app (`app.…`) runs at once; others are the business of who shows this."""
         index = event.y + self.scroll_offset.y
-        action = _action_at(self._lines[index], event.x) if index < len(self._lines) else ""
+        action = _action_at(self.line_at(index), event.x)
         if action.startswith(("app.", "screen.")):
             event.stop()
             await self.run_action(action)
-        elif index < len(self._lines):
+        elif index < self.virtual_size.height:
             self.post_message(self.Clicked(self, index, action))
 
     def render_line(self, y: int) -> Strip:
-        index = y + self.scroll_offset.y
         base = self.rich_style
-        if index >= len(self._lines):
-            return Strip.blank(self.size.width, base)
-        segments = [
-            Segment(span.text, base + self._style(span)) for span in self._lines[index] if span.text
-        ]
+        shown = self.line_at(y + self.scroll_offset.y)
+        segments = [Segment(span.text, base + self._style(span)) for span in shown if span.text]
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _style(self, span: Span) -> Style:

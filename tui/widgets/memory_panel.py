@@ -23,13 +23,18 @@ def memory_title(session: "Session") -> tuple[str, str]:
 
 
 def memory_lines(session: "Session", width: int, parts: bool) -> list[Line]:
-    """A bar for each precision, the present one marked, then what the last key did; with parts, what it is made of."""
+    """A bar for each precision, the present one marked, then what the last key did.
+
+    parts: with what the present one is made of.
+    """
     estimates = session.estimates
     scale = session.free_bytes or max((each.device for each in estimates.values()), default=1)
     lines = []
     for precision, estimate in estimates.items():
         now = precision is session.precision
-        lines.append(_bar_line(precision.value, estimate, scale, session.verdict(estimate), now, width))
+        lines.append(
+            _bar_line(precision.value, estimate, scale, session.verdict(estimate), now, width)
+        )
     lines.append(last_key_line(session))
     if parts and session.estimate:
         lines.append(parts_line(session.estimate.breakdown))
@@ -39,37 +44,41 @@ def memory_lines(session: "Session", width: int, parts: bool) -> list[Line]:
 def last_key_line(session: "Session") -> Line:
     change, estimate = session.last_change, session.estimate
     sign = "−" if change < 0 else "+"
-    band = f"  ±{size(estimate.band)}" if estimate else ""
-    return line(" last key: ", strong(f"{sign}{size(abs(change))}" if change else "±0"), dim(band))
+    band = f"   all sizes ±{size(estimate.band)}" if estimate else ""
+    return line(" last key: ", strong(f"{sign}{size(abs(change))}" if change else "0"), dim(band))
 
 
 def parts_line(breakdown: "Breakdown") -> Line:
-    """`base 5.2G  train .1G  acts 3.2G  logits 0.6G  other 1.0G`: they sum to the total."""
+    """`base 5.2 train .2 acts 12 logits 1.2 rest 1.0 G`: they sum to the total."""
     parts = (
         ("base", breakdown.weights),
         ("train", breakdown.adapters + breakdown.gradients + breakdown.optimizer),
         ("acts", breakdown.activations),
         ("logits", breakdown.logits),
-        ("other", breakdown.workspace + breakdown.context),
+        ("rest", breakdown.workspace + breakdown.context),
     )
     spans: list[Span | str] = [" "]
-    for index, (name, number) in enumerate(parts):
-        spans += [dim(f"{' ' if index else ''}{name} "), size(number)]
-    return line(*spans)
+    for name, number in parts:
+        spans += [dim(f"{name} "), f"{_short(number / 2**30)} "]
+    return line(*spans, dim("G"))
+
+
+def _short(number: float) -> str:
+    """'.3', '5.2', '13'."""
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}".removeprefix("0")
 
 
 def _bar_line(
     name: str, estimate: "Estimate", scale: int, fits: bool | None, now: bool, width: int
 ) -> Line:
     verdict = {True: Span(" fits", "good"), False: Span(" NO", "bad"), None: Span("")}[fits]
-    room = width - 6 - 7 - (5 if fits is not None else 0)
+    room = width - 6 - 7 - (6 if fits is not None else 1)
     bar = bar_text(estimate.device / scale, room)
-    style = "bad" if fits is False else ("accent" if now else "dim")
-    filled = bar.rstrip("░")
+    filled = bar.rstrip("░▶")
     return line(
         Span(f"{'>' if now else ' '}{name:<5}", "strong" if now else ""),
-        Span(filled, style),
-        Span(bar[len(filled) :], "rule"),
+        Span(filled, "accent" if now else "dim"),
+        Span(bar[len(filled) :], "bad" if fits is False else "rule"),
         Span(f"{size(estimate.device):>7}", "strong" if now else ""),
         verdict,
     )

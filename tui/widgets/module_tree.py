@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
@@ -17,6 +17,8 @@ from finetune_tui.tui.widgets.lines import Line, Lines, Span, fit, line
 from finetune_tui.tui.widgets.tree_rows import Figures, ModeWord, Row, Rows
 
 WIDE = 66  # from here on ROLE, RANK and SHAPE fit
+
+NARROW = 60  # below, the terminal has one column and no tree art
 
 _SHORT_ROLES = {Role.ATTENTION_OUTPUT: "attn out"}
 _SHORTEST_NAME = 12
@@ -123,7 +125,7 @@ class ModuleTree(Lines, can_focus=True):
     """
 
     DEFAULT_CSS = """
-    ModuleTree { scrollbar-size-vertical: 1; overflow-y: auto; }
+    ModuleTree { overflow-y: auto; }
     ModuleTree .tree--cursor { background: $cursor; }
     ModuleTree .tree--marked { background: $mark; }
     """
@@ -148,7 +150,7 @@ class ModuleTree(Lines, can_focus=True):
     def show(self, rows: Rows | None, figures: Figures | None) -> None:
         """Draw these rows with these figures; the cursor is scrolled into view."""
         self.rows, self._figures = rows, figures
-        self.virtual_size = Size(self.size.width, len(rows.rows) + 1 if rows else 0)
+        self.virtual_size = Size(self._width, len(rows.rows) + 1 if rows else 0)
         if rows is not None:
             self._follow_cursor(rows.cursor)
         self.refresh()
@@ -178,7 +180,7 @@ class ModuleTree(Lines, can_focus=True):
             event.stop()
             event.prevent_default()
 
-    def on_click(self, event: events.Click) -> None:
+    async def on_click(self, event: events.Click) -> None:
         index = self.scroll_offset.y + event.y - 1
         if event.y < 1 or self.rows is None or index >= len(self.rows.rows):
             return
@@ -192,12 +194,17 @@ class ModuleTree(Lines, can_focus=True):
             part = "row"
         self.post_message(self.Pressed(index, part))
 
+    @property
+    def _width(self) -> int:
+        """Cells left of the scrollbar, when there is one."""
+        return self.scrollable_content_region.width
+
     def _columns(self) -> Columns:
-        return columns_for(self.size.width, self.app.size.width >= 60)
+        return columns_for(self._width, self.app.size.width >= NARROW)
 
     def render_line(self, y: int) -> Strip:
         base = self.rich_style
-        width = self.size.width
+        width = self._width
         if self.rows is None or self._figures is None:
             return Strip.blank(width, base)
         if y == 0:
@@ -209,25 +216,14 @@ class ModuleTree(Lines, can_focus=True):
             self.rows.rows[index], self.rows, self._figures, self._columns(), self.found
         )
         is_cursor = index == self.rows.cursor
-        style = "accent" if is_cursor and self.has_focus else "dim"
-        strip = self._strip(line(Span("▌" if is_cursor else " ", style), drawn), width)
-        if is_cursor:
-            return strip.apply_style(self.get_component_rich_style("tree--cursor", partial=True))
-        if self.rows.anchor is not None and index in self.rows.span:
-            return strip.apply_style(self.get_component_rich_style("tree--marked", partial=True))
-        return strip
+        is_marked = self.rows.anchor is not None and index in self.rows.span
+        under = "tree--cursor" if is_cursor else "tree--marked" if is_marked else None
+        edge = Span("▌" if is_cursor else " ", "accent" if self.has_focus else "dim")
+        return self._strip(line(edge, drawn), width, under)
 
-    def _strip(self, spans: Line, width: int) -> Strip:
+    def _strip(self, spans: Line, width: int, under: str | None = None) -> Strip:
         base = self.rich_style
+        if under:
+            base += self.get_component_rich_style(under, partial=True)
         segments = [Segment(span.text, base + self._style(span)) for span in fit(spans, width)]
         return Strip(segments).adjust_cell_length(width, base)
-
-    def redraw_rows(self, *indices: int) -> None:
-        """Draw only these rows again."""
-        regions = []
-        for index in indices:
-            y = index - self.scroll_offset.y + 1
-            if 1 <= y < self.size.height:
-                regions.append(Region(0, y, self.size.width, 1))
-        if regions:
-            self.refresh(*regions)

@@ -9,12 +9,20 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 DOTS_ACROSS = 2
 DOTS_DOWN = 4
 _BLOCK = 32
 _DENSE = 4 * _BLOCK  # points per pixel column from which a column begins at a block's edge
 _BRAILLE = 0x2800
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+_CLOCK_STEPS = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(_MINUTE * step for step in (1, 2, 5, 10, 15, 30)),
+    *(_HOUR * step for step in (1, 2, 3, 6, 12)),
+    *(_DAY * step for step in (1, 2, 5, 10, 20, 50, 100)),
+)
 # The bits of a braille cell for four dots of its left column, counted from the bottom.
 _LEFT = [
     sum(bit for place, bit in enumerate((0x40, 0x04, 0x02, 0x01)) if dots >> place & 1)
@@ -127,7 +135,8 @@ class Axis:
 
     def pixel(self, value: float) -> int:
         if self.log:
-            share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+            floor = math.log(self.low)
+            share = (math.log(max(value, self.low)) - floor) / (math.log(self.high) - floor)
         else:
             share = (value - self.low) / (self.high - self.low)
         top = self.pixels - 1
@@ -144,7 +153,7 @@ def axis_over(series: Sequence[Series], pixels: int, log: bool = False) -> Axis 
         return None
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
     if log and low > 0:
-        if high / low < 1.05:
+        if low > high / 1.05:
             low, high = low / 1.05, high * 1.05
         return Axis(low, high, pixels, log=True)
     air = (high - low) * 0.02 or abs(high) * 0.1 or 1.0
@@ -231,28 +240,28 @@ def braille(dots: Sequence[int], rows: int) -> list[str]:
 
 
 def y_ticks(axis: Axis, rows: int) -> dict[int, str]:
-    """Labels by row of cells from the top: round values, never two in neighbouring rows."""
-    labels: dict[int, str] = {}
-    values = (
-        _log_ticks(axis) if axis.log else _even_ticks(axis.low, axis.high, max(rows * 6 // 10, 2))
-    )
-    for value in values:
-        row = rows - 1 - axis.pixel(value) // DOTS_DOWN
-        if axis.low <= value <= axis.high and not labels.keys() & {row - 1, row, row + 1}:
-            labels[row] = number(value)
-    if len(labels) < 2:  # round values all fall outside: the ends say where the curve lies
-        labels = {0: number(axis.high), rows - 1: number(axis.low)}
-    return labels
+    """Labels by row of cells from the top: as many round values as leave a row between them."""
+    for values in _log_ticks(axis) if axis.log else _even_choices(axis.low, axis.high, rows // 2):
+        at = [rows - 1 - axis.pixel(value) // DOTS_DOWN for value in values]
+        apart = all(above - below >= 2 for above, below in pairwise(at))
+        if len(values) >= 2 and apart:
+            return {row: number(value) for row, value in zip(at, values, strict=True)}
+    # Round values all fall outside: the ends say where the curve lies.
+    return {0: number(axis.high), rows - 1: number(axis.low)}
 
 
-def x_ticks(low: float, high: float, cells: int, whole: bool = True) -> list[tuple[int, float]]:
-    """Cell and value of each tick: round values, at least a label's width apart."""
-    if high <= low:
-        return [(0, low)]
-    values = _even_ticks(low, high, max(cells // 13, 2))
-    if whole:
-        values = [value for value in values if float(value).is_integer()]
-    return [(round((value - low) / (high - low) * (cells - 1)), value) for value in values]
+def x_ticks(high: float, cells: int, time: bool = False) -> list[tuple[int, float]]:
+    """Cell and value of each tick from 0 to `high`: whole round values, a label's width apart.
+
+    time: values are seconds, round as clocks are.
+    """
+    if high <= 0:
+        return [(0, 0.0)]
+    most = max(cells // 11, 1)
+    steps = _CLOCK_STEPS if time else (digit * 10.0**power for power in range(16) for digit in (1, 2, 5))
+    step = next((step for step in steps if high / step <= most), high)
+    values = [index * step for index in range(math.floor(high / step) + 1)]
+    return [(round(value / high * (cells - 1)), value) for value in values]
 
 
 def number(value: float) -> str:
@@ -269,20 +278,24 @@ def number(value: float) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def _even_ticks(low: float, high: float, wanted: int) -> list[float]:
+def _even_choices(low: float, high: float, wanted: int) -> list[list[float]]:
+    """Multiples of round steps between low and high, the finest first, around the wanted number."""
     span = high - low
     if span <= 0 or not math.isfinite(span):
-        return [low]
-    power = 10.0 ** math.floor(math.log10(span / wanted))
-    step = min(
-        (power * digit for digit in (1, 2, 5, 10, 20)), key=lambda step: abs(span / step - wanted)
-    )
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+        return [[low]]
+    power = 10.0 ** math.floor(math.log10(span / max(wanted, 1)))
+    choices = []
+    for step in (power * digit for digit in (0.5, 1, 2, 5, 10, 20)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        choices.append([round(index * step, 12) for index in range(first, last + 1)])
+    return choices
 
 
-def _log_ticks(axis: Axis) -> list[float]:
-    """1, 2 and 5 of every decade, the ones first, so that they win a row."""
+def _log_ticks(axis: Axis) -> list[list[float]]:
+    """Round values of every decade, the finest choice first."""
     decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
-    return [digit * 10.0**decade for digit in (1, 2, 5, 3) for decade in decades]
+    choices = []
+    for digits in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        values = [digit * 10.0**decade for decade in decades for digit in digits]
+        choices.append([value for value in values if axis.low <= value <= axis.high])
+    return choices

@@ -41,7 +41,12 @@ class PromptLine(Horizontal):
         yield Input(compact=True)
 
     def ask(
-        self, words: str, answer: Answer, value: str = "", typed: Answer | None = None, path: bool = False
+        self,
+        words: str,
+        answer: Answer,
+        value: str = "",
+        typed: Answer | None = None,
+        path: bool = False,
     ) -> None:
         """Show the question. typed: called on every change. path: tab completes names of files."""
         self._answer, self._typed = answer, typed
@@ -106,4 +111,4 @@ def complete_path(typed: str) -> str | None:
             )
     except OSError:
         return None
-    return os.path.join(folder, fitting[0]) if fitting else None
+    return typed[: len(typed) - len(start)] + fitting[0] if fitting else None

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, cast
 
 from finetune_tui.core.text import count, percent, plain, size
 from finetune_tui.tui.actions import ACTIONS, Action
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, key, line, spread
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, key, line, spread, wrap
 
 if TYPE_CHECKING:
     from finetune_tui.tui.app import FinetuneApp
     from finetune_tui.tui.session import Session
 
 NARROW = 60
-
+_MOST_WORDS = 4  # rows
 
 
 class _FrameLine(Lines):
@@ -38,9 +38,9 @@ class Masthead(_FrameLine):
     """`1Model [2Layers] 3Data …` and, at the right, the live run or the GPU."""
 
     def __init__(self) -> None:
-        super().__init__(self._lines)
+        super().__init__(self._make)
 
-    def _lines(self, width: int, _height: int) -> tuple[Line]:
+    def _make(self, width: int, _height: int) -> tuple[Line]:
         tabs = line(*self._tabs(width >= NARROW))
         right = self.finetune.masthead_words()
         room = width - cells(tabs) - 2
@@ -65,7 +65,7 @@ def status_line(session: "Session") -> Line:
     """What is being worked on, in one line."""
     if session.manifest is None:
         return line(" ", dim("no model open: choose one below, or start with the demo"))
-    parts: list[Line] = [line(Span(plain(session.title or "", 40), "strong"))]
+    parts: list[Line] = [line(Span(short_title(session.title or ""), "strong"))]
     parts.append(line(preset_words(session)))
     if session.precision:
         parts.append(line(session.precision.value))
@@ -77,6 +77,11 @@ def status_line(session: "Session") -> Line:
     for index, part in enumerate(parts):
         joined += [dim(" · "), part] if index else [part]
     return line(*joined)
+
+
+def short_title(title: str) -> str:
+    """Without what stands in brackets."""
+    return plain(title.partition(" (")[0], 40)
 
 
 def preset_words(session: "Session") -> str:
@@ -95,26 +100,35 @@ def memory_words(device: int, free: int | None, fits: bool | None) -> Line:
 
 
 class Footline(_FrameLine):
-    """The keys that work here; or words to the person, until the next key."""
+    """The keys that work here; or words to the person, until the next key. Grows for long words."""
 
     def __init__(self) -> None:
-        super().__init__(self._lines)
-        self._said: Line | None = None
+        super().__init__(self._make)
+        self._said: tuple[str, bool] | None = None
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.update())
 
     def say(self, words: str, wrong: bool = False) -> None:
-        self._said = line(" ", Span("✗ ", "bad") if wrong else "", plain(words))
-        self.update()
+        self._said = (plain(words), wrong)
+        self._show()
 
     def hush(self) -> None:
         if self._said is not None:
             self._said = None
-            self.update()
+            self._show()
 
-    def _lines(self, width: int, _height: int) -> tuple[Line]:
-        return (self._said or self._keys(width),)
+    def _show(self) -> None:
+        self.styles.height = min(len(self._make(self.size.width or 80, 1)), _MOST_WORDS)
+        self.update()
+
+    def _make(self, width: int, _height: int) -> list[Line]:
+        if self._said is None:
+            return [self._keys(width)]
+        words, wrong = self._said
+        first, *rest = wrap(words, max(width - 4, 1))
+        start = line(" ", Span("✗ ", "bad") if wrong else "", first)
+        return [start, *(line("   " if wrong else " ", each) for each in rest)]
 
     def _keys(self, width: int) -> Line:
         last = line(key("?", "keys", "app.help"), " ")

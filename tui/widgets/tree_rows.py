@@ -181,7 +181,7 @@ class Figures:
     def __init__(self, shape: TreeShape, selection: Selection, lora_r: int) -> None:
         self._shape = shape
         self._selection = selection
-        self._lora_r = lora_r
+        self.lora_r = lora_r
         self._trained: dict[str, int] = {}
         for name, choice in selection.choices.items():
             number = lora_parameters(shape.manifest.module(name), choice.r or lora_r)
@@ -196,6 +196,11 @@ class Figures:
         """Numbers that train in all modules the row stands for."""
         return sum(self._trained.get(name, 0) for name in row.names)
 
+    def would_add(self, row: Row) -> int:
+        """Numbers that would train at the spec's rank if everything the row reaches were adapted."""
+        manifest, r = self._shape.manifest, self.lora_r
+        return sum(lora_parameters(manifest.module(name), r) for name in self._shape.targets(row))
+
     def mode(self, row: Row) -> ModeWord:
         choices = {self._selection.choices.get(name) for name in self._shape.targets(row)}
         modes = {choice.mode if choice else Mode.FROZEN for choice in choices}
@@ -206,7 +211,7 @@ class Figures:
         return ModeWord(mode, False, ranks.pop() if len(ranks) == 1 else None)
 
     def _rank(self, choice: Choice) -> int:
-        return choice.r or self._lora_r
+        return choice.r or self.lora_r
 
 
 def _self_and_above(name: str) -> Iterator[str]:

@@ -1,0 +1,204 @@
+"""kill -9, stop, damage: what was trained is never lost, and going on ends bitwise equal."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.lock import take_lock
+from finetune_tui.core.runs.requests import drop_request
+from finetune_tui.core.runs.start import start_run
+from finetune_tui.core.runs.state import Status
+from finetune_tui.core.training import checkpoint
+
+from .conftest import (
+    MakeRun,
+    adapter_bytes,
+    dump,
+    finish,
+    kinds,
+    losses,
+    maker,
+    supervise,
+    wait_for,
+)
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """The same run, never interrupted."""
+    run = maker(tmp_path_factory.mktemp("straight"))()
+    finish(run)
+    return run
+
+
+def worker_pid(run: RunDirectory) -> int:
+    worker = run.state().worker
+    assert worker is not None, dump(run)
+    return worker.pid
+
+
+def test_a_killed_worker_is_written_down_once_and_resumes_bitwise_equal(
+    make_run: MakeRun, straight: RunDirectory
+) -> None:
+    run = make_run()
+    supervisor = supervise(run)
+    wait_for(run, "checkpoint", step=4)
+    wait_for(run, "step", step=6)
+    os.kill(worker_pid(run), signal.SIGKILL)
+    supervisor.wait(timeout=30)
+    assert run.state().status is Status.KILLED
+    assert run.state().signal == signal.SIGKILL
+
+    events = finish(run, resume=True)
+    assert run.state().status is Status.FINISHED, run.log_path.read_text()[-2000:]
+    assert kinds(events).count("failed") == 1
+    assert wait_for(run, "resumed")["step"] in (4, 8)
+    assert adapter_bytes(run) == adapter_bytes(straight)
+    assert losses(run) == losses(straight)
+
+
+def test_supervisor_and_worker_killed_is_dead_at_once_and_resumable(
+    make_run: MakeRun, straight: RunDirectory
+) -> None:
+    run = make_run()
+    supervisor = supervise(run)
+    wait_for(run, "step", step=5)
+    worker = worker_pid(run)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    supervisor.wait(timeout=10)
+    deadline = time.monotonic() + 3
+    while run.liveness().status is not Status.DEAD:
+        assert time.monotonic() < deadline, run.liveness()
+        time.sleep(0.05)
+    finish(run, resume=True)
+    assert adapter_bytes(run) == adapter_bytes(straight)
+
+
+def test_a_supervisor_alone_killed_does_not_stop_the_work(
+    make_run: MakeRun, straight: RunDirectory
+) -> None:
+    run = make_run()
+    supervisor = supervise(run)
+    wait_for(run, "step", step=2)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    supervisor.wait(timeout=10)
+    wait_for(run, "finished")
+    deadline = time.monotonic() + 30
+    while run.state().status is not Status.FINISHED:
+        assert time.monotonic() < deadline, dump(run)
+        time.sleep(0.1)
+    assert adapter_bytes(run) == adapter_bytes(straight)
+
+
+@pytest.mark.parametrize("how", ["request", "SIGTERM", "SIGINT"])
+def test_a_stop_keeps_the_last_step_and_goes_on_from_there(
+    make_run: MakeRun, straight: RunDirectory, how: str
+) -> None:
+    run = make_run()
+    supervisor = supervise(run)
+    wait_for(run, "step", step=5)
+    if how == "request":
+        drop_request(run, "stop")
+    else:
+        os.kill(worker_pid(run), getattr(signal, how))
+    supervisor.wait(timeout=60)
+    assert supervisor.returncode == 0
+    assert run.state().status is Status.STOPPED
+    stopped = wait_for(run, "stopped")
+    assert stopped["checkpoint"] == stopped["step"] == max(losses(run))
+    finish(run, resume=True)
+    assert adapter_bytes(run) == adapter_bytes(straight)
+    assert losses(run) == losses(straight)
+
+
+def test_a_hangup_changes_nothing(make_run: MakeRun, straight: RunDirectory) -> None:
+    run = make_run()
+    supervisor = supervise(run)
+    wait_for(run, "step", step=2)
+    os.kill(worker_pid(run), signal.SIGHUP)
+    os.kill(supervisor.pid, signal.SIGHUP)
+    supervisor.wait(timeout=120)
+    assert run.state().status is Status.FINISHED
+    assert adapter_bytes(run) == adapter_bytes(straight)
+
+
+def test_a_second_worker_is_refused(make_run: MakeRun) -> None:
+    run = make_run()
+    lock = take_lock(run)
+    try:
+        with pytest.raises(UserError, match="already running"):
+            start_run(run)
+    finally:
+        lock.close()
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "missing": Path.unlink,
+    "truncated": _truncate,
+    "flipped": _flip,
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)) and None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_damage_to_every_file_is_noticed(
+    straight: RunDirectory, tmp_path: Path, damage: str
+) -> None:
+    newest = sorted(straight.checkpoints.iterdir())[-1]
+    for file in newest.iterdir():
+        folder = tmp_path / f"{damage}-{file.name}"
+        for step in (8, 12):
+            shutil.copytree(newest, folder / checkpoint.folder_name(step))
+        older = folder / checkpoint.folder_name(8) / checkpoint.MANIFEST
+        older.write_text(older.read_text().replace('"step": 12', '"step": 8'))
+        DAMAGES[damage](folder / checkpoint.folder_name(12) / file.name)
+        found, skipped = checkpoint.newest_valid(folder)
+        assert found == folder / checkpoint.folder_name(8), (damage, file.name)
+        assert [item.path.name for item in skipped] == [checkpoint.folder_name(12)]
+        assert skipped[0].why
+
+
+def test_a_stray_or_empty_folder_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "step-000009").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / ".step-000010.partial").mkdir()
+    found, skipped = checkpoint.newest_valid(tmp_path)
+    assert found is None
+    assert [item.path.name for item in skipped] == ["step-000009"]
+    assert checkpoint.newest_valid(tmp_path / "none") == (None, [])
+
+
+def test_a_damaged_newest_checkpoint_falls_back_and_ends_equal(
+    make_run: MakeRun, straight: RunDirectory
+) -> None:
+    run = make_run()
+    supervisor = supervise(run)
+    wait_for(run, "checkpoint", step=8)
+    os.kill(worker_pid(run), signal.SIGKILL)
+    supervisor.wait(timeout=30)
+    older = sorted(run.checkpoints.iterdir())
+    _flip(older[-1] / checkpoint.TRAINED)
+    events = finish(run, resume=True)
+    resumed = next(event for event in events if event["kind"] == "resumed")
+    assert resumed["skipped"][0]["path"] == older[-1].name
+    assert adapter_bytes(run) == adapter_bytes(straight)

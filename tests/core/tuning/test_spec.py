@@ -1,0 +1,161 @@
+"""The spec: read, checked, written back."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.models.catalog import catalog
+from finetune_tui.core.tuning.modes import LORA, Choice, Mode
+from finetune_tui.core.tuning.presets import PRESETS
+from finetune_tui.core.tuning.selection import Selection, refusal
+from finetune_tui.core.tuning.spec import (
+    ALIASES,
+    FIELDS,
+    Spec,
+    demo_spec,
+    parse_spec,
+    read_spec,
+    selection_of,
+    with_selection,
+    write_spec,
+)
+
+PHI2 = catalog()["microsoft/phi-2"].manifest()
+ADAPTABLE = [m.name for m in PHI2.modules if refusal(PHI2, m.name, Mode.LORA) is None]
+
+
+def refused(text: str) -> str:
+    with pytest.raises(UserError) as error:
+        selection_of(parse_spec(text, "s.yaml"), PHI2)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_demo_spec_survives_a_round_trip(preset: str) -> None:
+    assert parse_spec(write_spec(demo_spec(preset))) == demo_spec(preset)
+
+
+@given(
+    r=st.integers(1, 4096),
+    rate=st.floats(1e-9, 1, allow_nan=False),
+    steps=st.integers(1, 10**9),
+    four=st.booleans(),
+    name=st.none() | st.text(min_size=1).filter(lambda text: bool(text.strip())),
+    files=st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), max_size=3),
+)
+def test_any_spec_survives_a_round_trip(
+    r: int, rate: float, steps: int, four: bool, name: str | None, files: list[str]
+) -> None:
+    spec = Spec().changed(
+        lora_r=r,
+        learning_rate=rate,
+        max_steps=steps,
+        load_in_4bit=four,
+        name=name,
+        train_files=files,
+    )
+    assert parse_spec(write_spec(spec)) == spec
+
+
+@given(st.dictionaries(st.sampled_from(ADAPTABLE), st.integers(0, 64), max_size=20))
+def test_a_selection_survives_a_round_trip(ranks: dict[str, int]) -> None:
+    selection = Selection()
+    for name, r in ranks.items():
+        selection = selection.set([name], Choice(Mode.LORA, r=r) if r else LORA)
+    if not selection.choices:
+        return
+    spec = with_selection(Spec(model_name_or_path="microsoft/phi-2"), selection, PHI2)
+    assert selection_of(parse_spec(write_spec(spec)), PHI2) == selection
+
+
+@given(st.text())
+def test_any_text_is_a_spec_or_one_clear_line(text: str) -> None:
+    try:
+        parse_spec(text)
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+def test_yaml_reads_2e_4_as_text_and_the_field_reads_a_number() -> None:
+    assert parse_spec("learning_rate: 2e-4").learning_rate == 2e-4
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_other_tools_names_are_read_and_written_canonically(alias: str, name: str) -> None:
+    value = {"text": "demo", "whole": "64", "number": "0.5", "choice": FIELDS[name].default}
+    spec = parse_spec(f"{alias}: {value[FIELDS[name].kind]}")
+    assert name in parse_back(spec) or getattr(spec, name) == FIELDS[name].default
+    assert alias not in parse_back(spec)
+
+
+def parse_back(spec: Spec) -> set[str]:
+    return {line.partition(":")[0] for line in write_spec(spec).splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lora_rr: 3", "did you mean 'lora_r'"),
+        ("lora_r: 3.5", "lora_r: 3.5 is not a whole number"),
+        ("lora_r: 0", "between 1 and 4096"),
+        ("learning_rate: fast", "learning_rate: 'fast' is not a number"),
+        ("learning_rate: .nan", "finite"),
+        ("optim: adamw_8bits", "did you mean 'adamw_8bit'"),
+        ("load_in_4bit: true\nload_in_8bit: true", "keep one"),
+        ("a: 1\na: 2", "s.yaml:2"),
+        ("[1, 2", "s.yaml:1: not YAML"),
+        ("just words", "key: value"),
+        ("preset: structurd-output", "did you mean 'structured-output'"),
+        ("lora_r: 8", "nothing is selected"),
+        ("modules: [{lm_head: lara}]", "did you mean 'lora'"),
+        ("modules: [{lm_hed: lora}]", "did you mean 'lm_head'"),
+        ("modules: [{'model.layers.{0..40}.mlp.fc1': lora}]", "model.layers.32.mlp.fc1"),
+        ("modules: [{'model.layers.{0..3.mlp.fc1': lora}]", "braces"),
+        ("modules: [{lm_head: frozen}]", "nothing would train"),
+        ("modules: [{lm_head: full}]", "cannot be full"),
+        ("modules: [{model.final_layernorm: lora}]", "LayerNorm"),
+        ("modules: [{lm_head: {mode: lora, rank: 3}}]", "unknown key 'rank'"),
+        ("preset: attention-refinement\nmodules: [{lm_head: lora}]", "names none of the modules"),
+        ("max_steps: 0", "0 steps"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, says: str) -> None:
+    assert says in refused(text)
+
+
+def test_the_first_matching_line_wins() -> None:
+    spec = parse_spec(
+        "modules:\n"
+        "- model.layers.31.mlp.fc2: {mode: lora, r: 32, lora_alpha: 64}\n"
+        "- model.layers.{0..31}.mlp.fc2: lora\n"
+        "- model.layers.0.mlp.fc2: frozen\n"
+    )
+    selection = selection_of(spec, PHI2)
+    assert selection.choices["model.layers.31.mlp.fc2"].r == 32
+    assert selection.mode("model.layers.0.mlp.fc2") is Mode.LORA
+
+
+def test_a_preset_alone_stays_a_preset_and_a_change_is_spelled_out() -> None:
+    spec = Spec(model_name_or_path="microsoft/phi-2", preset="personas")
+    selection = selection_of(spec, PHI2)
+    assert with_selection(spec, selection, PHI2).modules == ()
+    less = selection.set(["lm_head"], None)
+    changed = with_selection(spec, less, PHI2)
+    assert changed.preset == "personas"
+    assert selection_of(changed, PHI2) == less
+
+
+def test_paths_are_taken_from_the_specs_folder(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("model: demo\ntrain_files: [data/a.jsonl]\n")
+    assert read_spec(tmp_path / "s.yaml").train_files == (str(tmp_path / "data/a.jsonl"),)
+
+
+def test_a_missing_or_binary_spec_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read_spec(tmp_path / "none.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="UTF-8"):
+        read_spec(tmp_path / "b.yaml")

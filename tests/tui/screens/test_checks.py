@@ -1,0 +1,121 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from finetune_tui.core.data.report import report_of
+from finetune_tui.core.hardware import Gpu
+from finetune_tui.core.models.resolve import find_model
+from finetune_tui.core.tuning.modes import Mode
+from finetune_tui.tui.screens.checks import Check, check_lines, checks, refusal, weights_on_disk
+from finetune_tui.tui.session import Session
+from finetune_tui.tui.widgets.lines import text_of
+from tests.tui.runs_fixture import HARDWARE, demo_session
+
+GPU = Gpu(index=0, name="RTX 4090", total=24 * 2**30, free=23 * 2**30)
+
+
+def by_name(session: Session, error: str | None = None) -> dict[str, Check]:
+    return {check.about: check for check in checks(session, error)}
+
+
+def ready() -> Session:
+    session = demo_session()
+    session.data = report_of(session.data_files)
+    return session
+
+
+def phi() -> Session:
+    session = demo_session()
+    reference = find_model("phi-2")
+    assert reference.entry
+    session.open_model(reference, reference.entry.manifest())
+    session.choose_preset("structured-output")
+    return session
+
+
+def test_the_demo_is_ready_on_a_machine_without_a_gpu() -> None:
+    found = checks(ready())
+    assert refusal(found) is None
+    assert {check.verdict for check in found} == {"good"}
+
+
+def test_an_empty_session_says_what_is_missing() -> None:
+    found = by_name(Session())
+    assert found["model"].verdict == "bad"
+    assert found["data"].verdict == "bad"
+    assert "1 Model" in (refusal(checks(Session())) or "")
+
+
+def test_nothing_selected_is_in_the_way() -> None:
+    session = ready()
+    session.choose(list(session.selection.choices), Mode.FROZEN)
+    assert by_name(session)["trains"].verdict == "bad"
+
+
+def test_data_is_said_with_its_bad_rows(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"text": "a"}\n{"text": "b"}\nnot json\n')
+    session = ready()
+    session.use_data(report_of([file]))
+    assert by_name(session)["data"].verdict == "warn"
+    assert "1 bad" in by_name(session)["data"].words
+    session.change_spec(strict=True)
+    assert by_name(session)["data"].verdict == "bad"
+    assert by_name(session, "t.jsonl: gone")["data"].words == "t.jsonl: gone"
+
+
+def test_a_real_model_needs_a_gpu_or_the_word_that_none_is_wanted() -> None:
+    session = phi()
+    session.change_spec(use_cpu=False)
+    assert by_name(session)["memory"].verdict == "bad"
+    assert "use_cpu" in by_name(session)["memory"].words
+    session.change_spec(use_cpu=True)
+    assert by_name(session)["memory"].verdict != "bad"
+
+
+def test_memory_is_held_against_what_is_free_on_the_gpu() -> None:
+    session = phi()
+    session.change_spec(use_cpu=False, load_in_4bit=True, max_length=512)
+    session.hardware = dataclasses.replace(HARDWARE, gpus=(GPU,), gpu_error=None)
+    session.change_spec(per_device_train_batch_size=1)
+    assert by_name(session)["memory"].verdict == "good"
+    small = dataclasses.replace(GPU, free=2**30)
+    session.hardware = dataclasses.replace(HARDWARE, gpus=(small,), gpu_error=None)
+    assert by_name(session)["memory"].words.startswith("too little")
+    silent = dataclasses.replace(GPU, free=None)
+    session.hardware = dataclasses.replace(HARDWARE, gpus=(silent,), gpu_error=None)
+    assert "unknown" in by_name(session)["memory"].words
+
+
+def test_a_full_disk_is_in_the_way() -> None:
+    session = ready()
+    session.hardware = dataclasses.replace(HARDWARE, disk_free=2**20)
+    assert by_name(session)["disk"].verdict == "bad"
+
+
+def test_weights_are_looked_for_in_the_cache_of_the_hub(tmp_path: Path) -> None:
+    reference = find_model("microsoft/phi-2")
+    environment = {"HF_HOME": str(tmp_path)}
+    assert not weights_on_disk(reference, environment)
+    snapshot = tmp_path / "hub" / "models--microsoft--phi-2" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").touch()
+    assert weights_on_disk(reference, environment)
+
+
+def test_a_folder_without_weights_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    session = ready()
+    session.reference = find_model(str(tmp_path))
+    assert by_name(session)["model"].verdict == "bad"
+    (tmp_path / "model.safetensors").touch()
+    assert by_name(session)["model"].verdict == "good"
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_the_verdict_is_a_mark_and_not_only_a_colour(most: int) -> None:
+    lines = check_lines(
+        [Check("data", "bad", "no file yet"), Check("disk", "good", "ok")], 40, most
+    )
+    assert [text_of(one)[:3] for one in lines] == [" ✗ ", " ✓ "]

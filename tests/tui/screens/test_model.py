@@ -1,0 +1,123 @@
+"""The Model place, and what the app does when it opens."""
+
+from finetune_tui.core.runs.state import Status
+from finetune_tui.tui.app import FinetuneApp
+from finetune_tui.tui.returning import last_seen
+from finetune_tui.tui.screens.model import ModelPlace
+from finetune_tui.tui.services import Services
+from finetune_tui.tui.widgets.lines import Lines
+from finetune_tui.tui.widgets.status import Footline, Masthead
+from tests.tui.conftest import NOW, press, settled
+from tests.tui.runs_fixture import make_run
+
+SIZE = (80, 24)
+
+
+def words(app: FinetuneApp) -> str:
+    return one_line("\n".join(lines.words for lines in app.query_one(ModelPlace).query(Lines)))
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+async def test_the_demo_is_one_key_away(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "d")
+        assert app.place_name == "layers"
+        assert app.session.preset == "structured-output"
+        assert app.session.data is not None
+        assert app.session.spec_to_run().model_name_or_path == "demo"
+
+
+async def test_a_model_of_the_catalog(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "j", "enter")
+        assert app.place_name == "layers"
+        assert app.session.title == "Phi-2"
+        assert not app.session.selection.choices
+
+
+async def test_the_strip_says_what_this_machine_can_do(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        assert "GPU0 RTX 4090" in words(app)
+        assert "PyTorch 2.9.1 ✓" in words(app)
+        assert "GPU0 RTX 4090" in app.query_one(Masthead).words
+
+
+async def test_a_folder_that_is_no_model_is_told_as_text(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "f")
+        await press(pilot, *"/x/[bold]", "enter")
+        assert "unknown model" in app.query_one(Footline).words
+        assert "'/x/[bold]'" in app.query_one(Footline).words
+        assert "local folder works too" in one_line(app.query_one(Footline).words)
+        assert app.place_name == "model"
+
+
+async def test_no_run_yet(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "c")
+        assert "no run yet" in app.query_one(Footline).words
+
+
+async def test_a_live_run_opens_its_monitor(app: FinetuneApp, services: Services) -> None:
+    run = make_run(services.home)
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        assert app.session.monitored == run
+        assert app.place_name == "train"
+        await pilot.press("q")
+    assert "r7 goes on" in (app.return_value or "")
+
+
+async def test_what_ended_while_the_app_was_closed_is_said_once(services: Services) -> None:
+    make_run(
+        services.home,
+        status=Status.FINISHED,
+        ended=NOW - 600,
+        best_eval_loss=0.447,
+        best_step=560,
+        adapter_bytes=3 * 2**20,
+    )
+    (services.home / "app.json").write_text(f'{{"seen": {NOW - 3600}}}')
+    for said in (True, False):
+        app = FinetuneApp(services)
+        async with app.run_test(size=SIZE) as pilot:
+            await settled(pilot)
+            ended = "finished 10m00 ago · best .447 at step 560 · adapter 3.0M"
+            away = f"while you were away: r7-demo-structured-output {ended}"
+            assert (away in words(app)) is said
+            assert "the last run r7-demo-structured-output, finished 10m00 ago" in words(app)
+    assert last_seen(services.home) == NOW
+
+
+async def test_the_palette_knows_the_actions_of_the_place(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "colon", *"built-in demo", "enter", "enter")
+        await settled(pilot)
+        assert app.place_name == "layers"
+
+
+async def test_help_lists_the_keys_of_the_place_and_everywhere(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "question_mark")
+        shown = app.screen.query_one("#help-keys", Lines).words
+        assert "keys in Model" in shown
+        assert "built-in demo" in shown
+        assert "next pane" in shown
+        await press(pilot, "escape")
+        assert app.place_name == "model"
+
+
+async def test_escape_never_leaves(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "escape", "escape", "escape")
+        assert app.is_running
+
+
+async def test_leaving_without_a_run_says_nothing(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "q")
+    assert app.return_value is None

@@ -1,0 +1,54 @@
+"""Pictures of the frame, Model and Layers. After a change on purpose: pytest --snapshot-update."""
+
+from collections.abc import Callable
+
+import pytest
+
+from finetune_tui.tui.app import FinetuneApp
+from finetune_tui.tui.services import Services
+from finetune_tui.tui.themes import LIGHT
+from tests.tui.conftest import RunBefore, fixed_services, opened, pressed
+
+SMALL, LARGE, NARROW = (80, 24), (120, 36), (45, 20)
+
+Compare = Callable[..., bool]
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_model(snap_compare: Compare, app: FinetuneApp, size: tuple[int, int]) -> None:
+    assert snap_compare(app, terminal_size=size, run_before=pressed("j"))
+
+
+def test_model_without_a_gpu(snap_compare: Compare, services: Services) -> None:
+    app = FinetuneApp(fixed_services(services.home, gpu=False))
+    assert snap_compare(app, terminal_size=SMALL, run_before=pressed())
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE, NARROW])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(pressed("d", "j", "j", "j"), id="demo"),
+        pytest.param(opened("phi-2", "p", "j", "enter", "escape", *"jjjj", "space"), id="phi-2"),
+    ],
+)
+def test_layers(
+    snap_compare: Compare, app: FinetuneApp, size: tuple[int, int], before: RunBefore
+) -> None:
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_presets(snap_compare: Compare, app: FinetuneApp) -> None:
+    assert snap_compare(app, terminal_size=SMALL, run_before=opened("phi-2", "p", "j"))
+
+
+def test_layers_in_daylight(snap_compare: Compare, app: FinetuneApp) -> None:
+    app.theme = LIGHT.name
+    assert snap_compare(
+        app, terminal_size=LARGE, run_before=opened("phi-2", "p", "enter", "escape")
+    )
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_help(snap_compare: Compare, app: FinetuneApp, size: tuple[int, int]) -> None:
+    assert snap_compare(app, terminal_size=size, run_before=opened("phi-2", "question_mark"))

@@ -1,0 +1,79 @@
+import pytest
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.tuning.spec import FIELDS, Spec
+from finetune_tui.tui.widgets.form_rows import (
+    edit_text,
+    form_line,
+    help_words,
+    limits,
+    moved,
+    rows,
+    value_words,
+)
+from finetune_tui.tui.widgets.lines import cells, text_of
+
+
+def test_every_setting_is_in_the_form_once() -> None:
+    names = [row.title for row in rows() if row.field]
+    chosen_elsewhere = {"task", "model_name_or_path", "preset", "modules"}
+    assert sorted(names) == sorted(FIELDS.keys() - chosen_elsewhere)
+
+
+def test_moving_skips_headings_and_stops_at_the_ends() -> None:
+    table = rows()
+    first = moved(table, 0, 1)
+    assert table[first].field
+    assert moved(table, first, -1) == first
+    last = moved(table, first, 1000)
+    assert last == len(table) - 1
+    assert all(table[moved(table, at, 1)].field for at in range(len(table)))
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "words"),
+    [
+        ({"learning_rate": 2e-4}, "learning_rate", "2e-4"),
+        ({"num_train_epochs": 3}, "num_train_epochs", "3"),
+        ({"use_rslora": True}, "use_rslora", "yes"),
+        ({"train_files": ["a/b.jsonl", "c.jsonl"]}, "train_files", "b.jsonl +1"),
+        ({}, "name", "–"),
+    ],
+)
+def test_values_as_people_write_them(values: dict[str, object], name: str, words: str) -> None:
+    assert value_words(Spec().changed(**values), name) == words
+
+
+@pytest.mark.parametrize("name", [row.title for row in rows() if row.field])
+def test_what_an_input_starts_with_means_the_value_itself(name: str) -> None:
+    spec = Spec(train_files=("a.jsonl", "b c.jsonl"), learning_rate=2e-4)
+    text = edit_text(spec, name)
+    if text or FIELDS[name].optional:
+        assert getattr(spec.changed(**{name: text}), name) == getattr(spec, name)
+
+
+def test_the_scale_of_the_update_is_shown() -> None:
+    assert "× 2" in help_words(Spec(lora_r=16, lora_alpha=32), FIELDS["lora_alpha"])
+    rank_stable = Spec(lora_r=16, lora_alpha=32, use_rslora=True)
+    assert "× 8" in help_words(rank_stable, FIELDS["lora_alpha"])
+
+
+@pytest.mark.parametrize("width", [20, 45, 80, 120])
+def test_a_row_never_leaves_its_width(width: int) -> None:
+    for row in rows():
+        for under_cursor in (True, False):
+            assert cells(form_line(Spec(), row, width, under_cursor)) == width
+
+
+def test_limits_say_what_may_be_typed() -> None:
+    assert limits(FIELDS["lora_r"]) == "a whole number from 1 to 4096"
+    assert limits(FIELDS["dtype"]).startswith("one of auto, float32")
+    with pytest.raises(UserError):
+        Spec().changed(lora_r="0")
+
+
+def test_changed_values_stand_out_by_weight() -> None:
+    row = next(row for row in rows() if row.title == "lora_r")
+    styles = {span.text.strip(): span.style for span in form_line(Spec(lora_r=8), row, 80, False)}
+    assert styles["8"] == "strong"
+    assert "lora_r" in text_of(form_line(Spec(), row, 80, False))

@@ -1,0 +1,50 @@
+"""The command palette: every action that can be done now, by its name."""
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Provider
+
+from finetune_tui.tui.actions import ACTIONS, Action
+
+if TYPE_CHECKING:
+    from finetune_tui.tui.app import FinetuneApp
+
+
+class ActionCommands(Provider):
+    """`group: help` for each action of the app, of the place in front, and of the focused pane."""
+
+    async def discover(self) -> AsyncIterator[DiscoveryHit]:
+        for action in self._actions():
+            yield DiscoveryHit(_name(action), partial(self._perform, action), help=_keys(action))
+
+    async def search(self, query: str) -> AsyncIterator[Hit]:
+        matcher = self.matcher(query)
+        for action in self._actions():
+            name = _name(action)
+            score = matcher.match(name)
+            if score > 0:
+                shown = matcher.highlight(name)
+                yield Hit(score, shown, partial(self._perform, action), help=_keys(action))
+
+    def _actions(self) -> Iterator[Action]:
+        reachable = {active.binding.id for active in self.screen.active_bindings.values()}
+        for action in ACTIONS.values():
+            if action.id in reachable or not action.keys:
+                yield action
+
+    async def _perform(self, action: Action) -> None:
+        app = cast("FinetuneApp", self.app)
+        if action.keys:
+            await app.action_perform(action.id)
+        else:
+            await app.run_action(action.run)
+
+
+def _name(action: Action) -> str:
+    return f"{action.group}: {action.help}"
+
+
+def _keys(action: Action) -> str:
+    return action.key_words or "by name only"

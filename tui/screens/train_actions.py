@@ -1,0 +1,62 @@
+"""What a person can do in Train: some of it before a run, some of it while one is watched."""
+
+from finetune_tui.tui.actions import Action
+
+_GROUP = "train"
+
+
+def _action(
+    verb: str,
+    keys: str,
+    words: str,
+    help: str,
+    run: str = "",
+    footer: bool = False,
+    shown: str | None = None,
+) -> Action:
+    names = tuple(keys.split())
+    return Action(f"train.{verb}", names, words, help, _GROUP, run or verb, footer, shown)
+
+
+TRAIN_ACTIONS: tuple[Action, ...] = (
+    _action("start", "s", "start", "start a run of these settings", footer=True),
+    _action("edit", "enter", "edit", "type a value, or turn a choice", footer=True),
+    _action("turn_on", "l right", "next", "the next value of a choice", "turn(1)"),
+    _action("turn_back", "h left", "back", "the value before of a choice", "turn(-1)"),
+    _action("watch", "w", "watch", "the monitor of the run that was watched last", footer=True),
+    _action("stop", "S", "stop…", "stop after this step, with a checkpoint", footer=True),
+    _action("checkpoint", "c", "checkpoint", "write a checkpoint now", footer=True),
+    _action("resume", "r", "resume", "go on from the newest checkpoint", footer=True),
+    _action("own_data", "o", "data", "train on data of your own", footer=True),
+    _action("new_run", "n", "new run", "the settings, for another run", footer=True),
+    _action("toggle_log", "y", "log", "the loss on a log scale, or not"),
+    _action("toggle_smooth", "s", "smooth", "the loss smoothed, or as it came"),
+    _action("toggle_time", "x", "axis", "steps or time along the plot"),
+    _action("next_tab", "right_square_bracket", "tabs", "the next tab", "turn_tab(1)", True, "[ ]"),
+    _action("last_tab", "left_square_bracket", "tab", "the tab before", "turn_tab(-1)"),
+    _action("output", "l", "output", "what the worker printed", "show_tab('output')"),
+    _action("copy_path", "Y", "copy path", "copy the path of the adapter, or of the run"),
+    _action("down", "j down", "down", "down a line", "move(1)"),
+    _action("up", "k up", "up", "up a line", "move(-1)"),
+    _action("top", "g home", "top", "to the first line", "move(-100000)"),
+    _action("bottom", "G end", "bottom", "to the last line", "move(100000)"),
+)
+
+
+# The methods that only work while the settings are shown, and those of the monitor.
+SETTINGS = frozenset({"start", "edit", "turn", "watch"})
+MONITOR = frozenset(
+    {
+        "stop",
+        "checkpoint",
+        "resume",
+        "own_data",
+        "new_run",
+        "toggle_log",
+        "toggle_smooth",
+        "toggle_time",
+        "turn_tab",
+        "show_tab",
+        "copy_path",
+    }
+)
