@@ -125,7 +125,7 @@ def partial_record(order: Order, rng: Random) -> Pair:
 def full_record(order: Order) -> Pair:
     """The record of the fine-tuning task.
 
-    Four values are known to the base model and two are codes of letters it never wrote, which is
+    Four values are known to the base model and two are codes it never wrote, which is
     what tells the presets apart: where the output head or the feed-forward layers are trained the
     codes are learned, and attention alone does not reach them.
     """

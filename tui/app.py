@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from finetune_tui.core.hardware import Hardware
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
+    from finetune_tui.core.runs.directory import RunDirectory
     from finetune_tui.core.tuning.spec import Spec
     from finetune_tui.tui.returning import Returning
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Widget)
 
-_HARDWARE_EVERY = 3.0  # seconds
+_MACHINE_EVERY = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class FinetuneApp(App[str | None]):
         self.session = session or Session()
         self.place: Place | None = None
         self.returning: Returning | None = None
+        self._run_words = ""
         self._places: dict[str, Place] = {}
         self.animation_level = "none"
         self.register_theme(DARK)
@@ -145,19 +147,17 @@ class FinetuneApp(App[str | None]):
         if self.place is not None:
             self.place.refresh_from_session()
 
-    def masthead_words(self) -> str:
-        """What the right end of the first line says: the GPU a run would use."""
+    def masthead_words(self) -> tuple[str, ...]:
+        """What the right end of the first line says, the more important first: a run, the GPU."""
+        return tuple(words for words in (self._run_words, self._gpu_words()) if words)
+
+    def _gpu_words(self) -> str:
         gpu = self.session.gpu
-        if gpu is not None:
-            busy = (
-                ""
-                if gpu.utilization is None
-                else f" {gpu.utilization}%"
-                if gpu.utilization
-                else " idle"
-            )
-            return plain(f"GPU{gpu.index} {_short_gpu(gpu.name or '')}{busy}", 40)
-        return "no GPU" if self.session.hardware else ""
+        if gpu is None:
+            return "no GPU" if self.session.hardware else ""
+        busy = f"{gpu.utilization}%" if gpu.utilization else "idle"
+        words = f"GPU{gpu.index} {_short_gpu(gpu.name or '')}"
+        return plain(words if gpu.utilization is None else f"{words} {busy}", 40)
 
     # Words and questions on the last line
 
@@ -202,8 +202,8 @@ class FinetuneApp(App[str | None]):
     def _start_watching(self) -> None:
         """After the first paint: what takes longer than a frame."""
         self.in_thread(self._look_back, self._looked_back, group="runs")
-        self._watch_hardware()
-        self.set_interval(_HARDWARE_EVERY, self._watch_hardware)
+        self._watch_machine()
+        self.set_interval(_MACHINE_EVERY, self._watch_machine)
 
     def _look_back(self) -> "Returning":
         from finetune_tui.tui.returning import last_seen, look_back, write_seen
@@ -228,11 +228,25 @@ class FinetuneApp(App[str | None]):
         self.session.findings = tuple(findings)
         self.session_changed()
 
-    def _watch_hardware(self) -> None:
-        self.in_thread(self.services.read_hardware, self._saw_hardware, group="hardware")
+    def _watch_machine(self) -> None:
+        self.in_thread(self._look_at_machine, self._saw_machine, group="machine")
 
-    def _saw_hardware(self, hardware: "Hardware") -> None:
-        self.session.hardware = hardware
+    def _look_at_machine(self) -> "tuple[Hardware, str]":
+        live = self.returning.live if self.returning else None
+        run = self.session.monitored or live
+        return self.services.read_hardware(), self._words_of(run) if run else ""
+
+    def _words_of(self, run: "RunDirectory") -> str:
+        """`r7 ▶ 612/1044` while it lives, then how it ended."""
+        state = run.state()
+        status = run.liveness(self.services.clock()).status
+        if not status.is_active:
+            return plain(f"{run.short_id} {status.value}", 40)
+        progress = f"{state.step}/{state.total_steps}" if state.step and state.total_steps else "…"
+        return plain(f"{run.short_id} ▶ {progress}", 40)
+
+    def _saw_machine(self, seen: "tuple[Hardware, str]") -> None:
+        self.session.hardware, self._run_words = seen
         self.session_changed()
 
     # Opening a model

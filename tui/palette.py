@@ -17,7 +17,7 @@ class ActionCommands(Provider):
 
     async def discover(self) -> AsyncIterator[DiscoveryHit]:
         for action in self._actions():
-            yield DiscoveryHit(_name(action), partial(self._perform, action), help=_keys(action))
+            yield DiscoveryHit(_name(action), partial(self._perform, action))
 
     async def search(self, query: str) -> AsyncIterator[Hit]:
         matcher = self.matcher(query)
@@ -26,7 +26,7 @@ class ActionCommands(Provider):
             score = matcher.match(name)
             if score > 0:
                 shown = matcher.highlight(name)
-                yield Hit(score, shown, partial(self._perform, action), help=_keys(action))
+                yield Hit(score, shown, partial(self._perform, action))
 
     def _actions(self) -> Iterator[Action]:
         reachable = {active.binding.id for active in self.screen.active_bindings.values()}
@@ -43,8 +43,4 @@ class ActionCommands(Provider):
 
 
 def _name(action: Action) -> str:
-    return f"{action.group}: {action.help}"
-
-
-def _keys(action: Action) -> str:
-    return action.key_words or "by name only"
+    return f"{action.group}: {action.help}" + (f" · {action.key_words}" if action.keys else "")

@@ -74,6 +74,8 @@ class Session:
                 chosen = resolve_preset(kept.preset, manifest).selection
             except UserError:
                 kept = kept.changed(preset=None)
+        if kept.train_files != self.spec.train_files:
+            self.data = None
         self.spec, self.reference, self.manifest = kept, reference, manifest
         self.selection = chosen
         self._past.clear()

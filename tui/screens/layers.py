@@ -198,6 +198,7 @@ class LayersPlace(Place):
         one_column = width < _TWO_COLUMNS or self._zoomed is not None
         side_in_front = self._zoomed == "side"
         left.display = not (one_column and side_in_front)
+        self._details.can_focus = one_column  # the keys need a place to go when the tree is away
         right.display = not one_column or side_in_front
         side = max(_SIDE, width * 2 // 5) if width >= _TREE + _TWO_COLUMNS else width - _TREE
         right.styles.width = "1fr" if one_column else side
@@ -209,7 +210,8 @@ class LayersPlace(Place):
         self._presets.styles.height = 12 if self._both else "1fr"
         self._memory.styles.height = 7 if self._both else 6
         self._before.styles.height = 5 if self._both else 6
-        self._before.display = self._both or (self._tab == 0 and height >= 19)
+        self._before.display = self._both or height >= (19, 26)[self._tab]
+        self._memory.display = self._both or height >= (14, 20)[self._tab]
         self._changed.display = self._both
         self._presets.update()
         self._details.update()
@@ -363,7 +365,15 @@ class LayersPlace(Place):
         self._presets.focus()
 
     def action_tab(self, by: int) -> None:
-        self._show_tab((self._tab + by) % len(_TABS))
+        """The next tab; in one column the tree counts as the first."""
+        if self.size.width >= _TWO_COLUMNS:
+            self._show_tab((self._tab + by) % len(_TABS))
+            return
+        here = self._tab + 1 if self._zoomed == "side" else 0
+        there = (here + by) % (len(_TABS) + 1)
+        self._zoomed = "side" if there else None
+        self._show_tab(max(there - 1, 0))
+        (self._tree, self._details, self._presets)[there].focus()
 
     @on(Lines.Clicked)
     def _tab_clicked(self, event: Lines.Clicked) -> None:

@@ -15,6 +15,7 @@ from finetune_tui.tui.actions import Action
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, key, line, rule, strong, wrap
+from finetune_tui.tui.widgets.status import NARROW
 
 if TYPE_CHECKING:
     from finetune_tui.core.doctor import Finding
@@ -103,7 +104,7 @@ class ModelPlace(Place):
             part.update()
 
     def on_resize(self) -> None:
-        self._details.display = self.size.height >= 16
+        self._details.display = self.size.height >= 16 and self.size.width >= NARROW
         self.refresh_from_session()
 
     @property

@@ -63,7 +63,10 @@ class Monitor(Widget):
             yield Lines(self._side, id="monitor-side")
 
     def on_mount(self) -> None:
-        self.query_one("#monitor-panel", Lines).can_focus = True
+        panel = self.query_one("#monitor-panel", Lines)
+        panel.can_focus = True
+        for moves in ("scroll_y", "virtual_size"):
+            self.watch(panel, moves, self._panel_moved, init=False)
 
     def show(self, following: Following, now: float, seen: Hardware | None) -> None:
         """The run as it is at `now` (seconds since 1970); `seen`: this machine."""
@@ -79,6 +82,10 @@ class Monitor(Widget):
         self._share_height()
         for lines in self.query(Lines):
             lines.update()
+
+    def _panel_moved(self) -> None:
+        """Where in the panel one is stands on the rule above it."""
+        self.query_one("#monitor-picture", Lines).update()
 
     def on_resize(self) -> None:
         self.set_class(self.size.width >= _WIDE, "-wide")
@@ -124,6 +131,7 @@ class Monitor(Widget):
         panel = self.query_one("#monitor-panel")
         if panel.styles.height is None or panel.styles.height.value != rows:
             panel.styles.height = rows
+            self.call_after_refresh(self._panel_moved)
 
     def _picture(self, width: int, height: int) -> Sequence[Line]:
         following = self.following

@@ -165,7 +165,8 @@ class RunsPlace(Place, can_focus=True):
         if run is None:
             return _nothing_yet(width) if self._have_looked else []
         words = facts.liveness.words if facts else ""
-        lines = [rule(width, [line(strong(plain(run.id, width - 6)))])]
+        where = f"{self.table.cursor + 1} of {len(self.table.runs)}"
+        lines = [rule(width, [line(strong(plain(run.id, width - 6)))], [line(dim(where))])]
         lines.append(line(f" {wrap(words, width - 2)[0]}"))
         lines.append(line(dim(f" {clip_left(plain(str(run.path)), width - 2)}")))
         return lines[:height]

@@ -157,8 +157,7 @@ class Lines(ScrollView):
     """
 
     DEFAULT_CSS = """
-    Lines { height: 1fr; scrollbar-size: 0 0; overflow-x: hidden; overflow-y: auto;
-            background: $background; }
+    Lines { height: 1fr; overflow-x: hidden; overflow-y: auto; background: $background; }
     Lines .lines--dim { color: $muted; }
     Lines .lines--strong { text-style: bold; }
     Lines .lines--good { color: $success; }
@@ -188,6 +187,8 @@ class Lines(ScrollView):
     def __init__(self, build: Build | None = None, *, id: str | None = None, follow: bool = False):
         super().__init__(id=id)
         self.can_focus = False
+        # It scrolls by wheel and keys; every cell is its own to fill.
+        self.styles.scrollbar_size_vertical = 0
         self.follow = follow
         self._build = build or _nothing
         self._lines: list[Line] = []

@@ -14,14 +14,13 @@ from finetune_tui.core.models.manifest import Module
 from finetune_tui.core.models.roles import Role
 from finetune_tui.core.text import count, plain
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, fit, line
+from finetune_tui.tui.widgets.status import NARROW
 from finetune_tui.tui.widgets.tree_rows import Figures, ModeWord, Row, Rows
 
 WIDE = 66  # from here on ROLE, RANK and SHAPE fit
 
-NARROW = 60  # below, the terminal has one column and no tree art
-
 _SHORT_ROLES = {Role.ATTENTION_OUTPUT: "attn out"}
-_SHORTEST_NAME = 12
+_SHORTEST_NAME, _LONGEST_NAME = 12, 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,8 @@ class Columns:
 def columns_for(width: int, art: bool = True) -> Columns:
     """art: with fold marks and full indent; without where the terminal is one column narrow."""
     wide = width >= WIDE
-    return Columns(max(width - (49 if wide else 20), _SHORTEST_NAME), wide, art)
+    name = min(max(width - (49 if wide else 20), _SHORTEST_NAME), _LONGEST_NAME)
+    return Columns(name, wide, art)
 
 
 def header(columns: Columns) -> Line:
@@ -146,13 +146,17 @@ class ModuleTree(Lines, can_focus=True):
         self.found = ""
         self.entry: Callable[[str], bool] | None = None
         self._figures: Figures | None = None
+        self._seen: tuple[int, int, int] | None = None  # cursor, rows and height when last shown
 
     def show(self, rows: Rows | None, figures: Figures | None) -> None:
-        """Draw these rows with these figures; the cursor is scrolled into view."""
+        """Draw these rows with these figures; a cursor that moved is scrolled into view."""
         self.rows, self._figures = rows, figures
         self.virtual_size = Size(self._width, len(rows.rows) + 1 if rows else 0)
         if rows is not None:
-            self._follow_cursor(rows.cursor)
+            where = (rows.cursor, len(rows.rows), self.size.height)
+            if where != self._seen:
+                self._follow_cursor(rows.cursor)
+            self._seen = where
         self.refresh()
 
     @property

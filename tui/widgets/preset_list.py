@@ -13,7 +13,7 @@ from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, line, 
 if TYPE_CHECKING:
     from finetune_tui.tui.session import Session
 
-_WIDE = 44
+_WIDE = 46
 
 PRESET_ACTIONS = (
     Action("presets.down", ("j", "down"), "down", "next preset", "presets", "move(1)"),
@@ -78,6 +78,9 @@ def why_lines(resolved: ResolvedPreset, width: int) -> list[Line]:
 class PresetList(Lines, can_focus=True):
     """The list under its own rule; the place hears `Chosen`. tabs: what the rule says first."""
 
+    DEFAULT_CSS = """
+    PresetList { overflow-y: hidden; }
+    """
     BINDINGS = list(bindings(PRESET_ACTIONS))
     actions: ClassVar[tuple[Action, ...]] = PRESET_ACTIONS
 

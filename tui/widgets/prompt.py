@@ -57,7 +57,7 @@ class PromptLine(Horizontal):
         field.suggester = PathSuggester() if path else None
         field.value = value
         field.cursor_position = len(value)
-        self.display = True
+        self._show(True)
         field.focus()
 
     def action_take_back(self) -> None:
@@ -80,8 +80,12 @@ class PromptLine(Horizontal):
         if answer:
             answer(event.value.strip())
 
+    def _show(self, shown: bool) -> None:
+        self.display = shown
+        self.screen.set_class(shown, "-asking")
+
     def _close(self) -> None:
-        self.display = False
+        self._show(False)
         self._answer = self._typed = None
         if self._before is not None:
             self._before.focus()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from finetune_tui.tui.app import FinetuneApp
     from finetune_tui.tui.session import Session
 
-NARROW = 60
+NARROW = 60  # below, one column and no tree art
 _MOST_WORDS = 4  # rows
 
 
@@ -40,11 +40,13 @@ class Masthead(_FrameLine):
     def __init__(self) -> None:
         super().__init__(self._make)
 
-    def _make(self, width: int, _height: int) -> tuple[Line]:
+    def _make(self, width: int, _height: int) -> list[Line]:
         tabs = line(*self._tabs(width >= NARROW))
-        right = self.finetune.masthead_words()
-        room = width - cells(tabs) - 2
-        return (spread(tabs, line(right, " "), width) if cells(line(right)) <= room else tabs,)
+        words = self.finetune.masthead_words()
+        room = width - cells(tabs) - 3
+        while words and cells(line("  ·  ".join(words))) > room:
+            words = words[:-1]
+        return [spread(tabs, line("  ·  ".join(words), " "), width) if words else tabs]
 
     def _tabs(self, full: bool) -> Iterator[Span]:
         for number, name in enumerate(self.finetune.places, start=1):
@@ -64,7 +66,7 @@ class StatusLine(_FrameLine):
 def status_line(session: "Session") -> Line:
     """What is being worked on, in one line."""
     if session.manifest is None:
-        return line(" ", dim("no model open: choose one below, or start with the demo"))
+        return line(" ", dim("no model open: choose one in 1 Model"))
     parts: list[Line] = [line(Span(short_title(session.title or ""), "strong"))]
     parts.append(line(preset_words(session)))
     if session.precision:

@@ -122,7 +122,7 @@ def test_the_split_is_said_in_rows(tmp_path: Path) -> None:
 
 def test_a_histogram_has_no_gap_and_keeps_to_its_width(tmp_path: Path) -> None:
     lengths = report_of([answers(tmp_path / "t.jsonl", 300)]).lengths
-    for width in (40, 80, 120):
+    for width in (60, 80, 120):
         lines = length_lines(lengths, width)
         assert all(cells(one) <= width for one in lines)
         assert len(lines) == 2 + len(lengths.histogram)

@@ -6,6 +6,7 @@ from finetune_tui.core.runs.state import Status
 from finetune_tui.tui.screens.following import Following, RunReader
 from tests.tui.runs_fixture import (
     NOW,
+    Event,
     append,
     ending,
     make_run,
@@ -71,7 +72,7 @@ def test_a_resumed_run_loses_what_came_after_its_checkpoint(home: Path) -> None:
 
 
 def test_a_broken_line_and_foreign_types_do_no_harm(home: Path) -> None:
-    odd = [
+    odd: list[Event] = [
         {"t": "soon", "kind": "step", "step": "x", "loss": None},
         {"t": NOW, "kind": "step", "step": 3, "loss": "NaN", "total_steps": [1]},
         {"kind": "phase", "phase": {"a": 1}, "done": "1", "total": -1},
@@ -88,16 +89,16 @@ def test_a_broken_line_and_foreign_types_do_no_harm(home: Path) -> None:
 def test_stopping_is_known_from_the_request_until_the_end(home: Path) -> None:
     run = make_run(home, [*preparation(), *training(1, 30)])
     following, reader = followed(run)
-    assert not following.is_stopping
+    assert [following.is_stopping] == [False]
     drop_request(run, "stop")
     catch_up(following, reader)
-    assert following.is_stopping
+    assert [following.is_stopping] == [True]
     take_requests(run)  # the worker takes it and goes on to its next safe point
     catch_up(following, reader)
-    assert following.is_stopping
+    assert [following.is_stopping] == [True]
     write_run_state(run, status=Status.STOPPED)
     catch_up(following, reader)
-    assert not following.is_stopping
+    assert [following.is_stopping] == [False]
     assert following.no_resume is None
 
 

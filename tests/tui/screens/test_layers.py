@@ -1,6 +1,7 @@
 """The Layers place: keys and mouse do what SCREENS.md says, and what they did is seen at once."""
 
 import pytest
+from textual.events import MouseScrollDown
 
 from finetune_tui.core.tuning.modes import Choice, Mode
 from finetune_tui.tui.app import FinetuneApp
@@ -245,4 +246,27 @@ async def test_without_a_model_every_key_is_harmless(app: FinetuneApp) -> None:
             pilot, "2", "j", "space", "m", "a", "v", "u", "U", "n", "y", "p", "enter", "escape"
         )
         assert app.place_name == "layers"
-        assert "no model" in app.query_one(StatusLine).words
+        assert "no model open" in app.query_one(StatusLine).words
+
+
+async def test_what_was_scrolled_to_stays_when_the_machine_is_read_again(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "phi-2")
+        await press(pilot, "slash", *"layers.20.mlp", "enter", "g")
+        await pilot._post_mouse_events([MouseScrollDown], ModuleTree)
+        await settled(pilot)
+        top = tree(app).scroll_offset.y
+        assert top > 0
+        app.session_changed()
+        await settled(pilot)
+        assert tree(app).scroll_offset.y == top
+
+
+async def test_one_column_turns_through_tree_and_panes(app: FinetuneApp) -> None:
+    async with app.run_test(size=(45, 20)) as pilot:
+        await open_model(pilot, "demo")
+        shown = []
+        for _ in range(4):
+            await press(pilot, "right_square_bracket")
+            shown.append((tree(app).is_on_screen, app.query_one(PresetList).is_on_screen))
+        assert shown == [(False, False), (False, True), (True, False), (False, False)]

@@ -68,6 +68,9 @@ async def test_a_live_run_opens_its_monitor(app: FinetuneApp, services: Services
         await settled(pilot)
         assert app.session.monitored == run
         assert app.place_name == "train"
+        app._watch_machine()
+        await settled(pilot)
+        assert "r7 ▶" in app.query_one(Masthead).words
         await pilot.press("q")
     assert "r7 goes on" in (app.return_value or "")
 

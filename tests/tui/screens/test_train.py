@@ -69,7 +69,7 @@ async def test_a_wrong_value_is_refused_in_words_and_can_be_mended(home: Path) -
         await settle(pilot)
         assert "learning_rate: 'fast' is not a number" in words(app, "#form-words")
         assert app.session.spec == before
-        assert isinstance(app.focused, Input)
+        assert app.query_one(Input).has_focus
         await pilot.press("home", "shift+end", "3", "e", "-", "4", "enter")
         await settle(pilot)
         assert app.session.spec.learning_rate == 3e-4

@@ -3,7 +3,7 @@
 from textual.app import App, ComposeResult
 from textual.geometry import Region
 
-from finetune_tui.tui.app import FALLBACKS
+from finetune_tui.tui.themes import FALLBACKS
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, line
 
 
@@ -38,7 +38,7 @@ class Watched(Lines):
         super().__init__(lambda width, height: [line(row) for row in rows])
         self.redrawn: list[Region] = []
 
-    def refresh(self, *regions: Region, **options: bool) -> "Watched":  # type: ignore[override]
+    def refresh(self, *regions: Region, **options: bool) -> "Watched":
         self.redrawn += regions
         return super().refresh(*regions, **options)
 

@@ -1,5 +1,6 @@
 import math
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -125,7 +126,7 @@ def test_labels_never_share_or_touch_a_row(values: list[float], rows: int, log: 
     assert rows < 3 or len(labels) >= 2
     ordered = sorted(labels)
     if len(ordered) > 2:
-        assert all(below - above >= 2 for above, below in zip(ordered, ordered[1:], strict=False))
+        assert all(below - above >= 2 for above, below in pairwise(ordered))
 
 
 def test_ticks_are_round() -> None:

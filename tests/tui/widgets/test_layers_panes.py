@@ -1,0 +1,113 @@
+"""The words of the panes beside the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from finetune_tui.core.models.resolve import find_model
+from finetune_tui.tui.session import Session
+from finetune_tui.tui.widgets.details import details_lines
+from finetune_tui.tui.widgets.lines import text_of
+from finetune_tui.tui.widgets.memory_panel import bar_text, memory_lines, memory_title
+from finetune_tui.tui.widgets.preset_list import preset_lines, why_lines
+from finetune_tui.tui.widgets.prompt import complete_path
+from finetune_tui.tui.widgets.tree_rows import Figures, Rows, TreeShape
+from tests.tui.conftest import hardware
+
+
+@pytest.fixture
+def session() -> Session:
+    reference = find_model("phi-2")
+    assert reference.entry is not None
+    session = Session()
+    session.open_model(reference, reference.entry.manifest())
+    session.choose_preset("structured-output")
+    return session
+
+
+def details(session: Session, label: str) -> str:
+    assert session.manifest is not None
+    rows = Rows(TreeShape(session.manifest))
+    figures = Figures(rows.shape, session.selection, session.spec.lora_r)
+    _, row = next(found for found in rows.shape.walk(singles=True) if found[1].label == label)
+    return "\n".join(text_of(line) for line in details_lines(row, rows.shape, figures, 60))
+
+
+def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
+    assert details(session, "fc2") == (
+        "MLP out  10240→2560  ×32  Linear\n"
+        "the last factory step\n"
+        "it brings the features back to the stream\n"
+        "embed▸qkv▸out▸mlp in▸[OUT]▸norm▸head\n"
+        "layers.0–31.mlp.fc2\n"
+        "trains 6.55M numbers at rank 16"
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [
+        ("embed_tokens", "[EMBED]▸qkv"),
+        ("self_attn", "embed▸[QKV▸OUT]▸mlp in"),
+        ("mlp", "out▸[MLP IN▸OUT]▸norm"),
+        ("k_proj,v_proj", "value: the document"),
+        ("layers.0–31", "32 blocks, all alike"),
+        ("single blocks", "open to train some blocks and not others"),
+        ("final_layernorm", "LayerNorm has no matrix"),
+        ("q_proj", "frozen; lora would add 2.62M"),
+        ("layers.7", "layers.7"),
+    ],
+)
+def test_every_kind_of_row_has_words(session: Session, label: str, says: str) -> None:
+    assert says in details(session, label)
+
+
+def test_memory_against_what_is_free(session: Session) -> None:
+    session.hardware = hardware()
+    assert memory_title(session) == ("GPU0", "free 23.1G")
+    fp32, bf16, *_ = [text_of(line) for line in memory_lines(session, 38, parts=False)]
+    assert fp32.startswith(" fp32 ██")
+    assert fp32.endswith("▶  34.0G NO")
+    assert bf16.startswith(">bf16 ██")
+    assert bf16.endswith("19.5G fits")
+    assert len(fp32) <= 38
+
+
+def test_memory_without_a_gpu_is_sizes_only(session: Session) -> None:
+    session.hardware = hardware(gpu=False)
+    assert memory_title(session) == ("no GPU here", "sizes only")
+    assert not any("fits" in text_of(line) for line in memory_lines(session, 38, parts=False))
+
+
+def test_the_parts_are_named_and_the_last_key_has_a_sign(session: Session) -> None:
+    session.toggle(["lm_head"])
+    *_, last_key, parts = [text_of(line) for line in memory_lines(session, 48, parts=True)]
+    assert "last key: −" in last_key
+    assert parts.split()[::2] == ["base", "train", "acts", "logits", "rest", "G"]
+
+
+@pytest.mark.parametrize(
+    ("share", "bar"),
+    [(0, "░░░░"), (0.5, "██░░"), (0.53, "██▏░"), (1, "████"), (1.01, "███▶"), (9, "███▶")],
+)
+def test_bars(share: float, bar: str) -> None:
+    assert bar_text(share, 4) == bar
+
+
+def test_presets_show_what_they_train_and_where_the_advice_is_from(session: Session) -> None:
+    session.hardware = hardware()
+    presets = session.presets()
+    lines = [text_of(line) for line in preset_lines(session, presets, 0, True, True)]
+    assert len(lines) == 9
+    assert lines[7].split() == ["●", "structured-output", "16.6M", "19.5G", "guide"]
+    assert "controls what attends to what" in text_of(why_lines(presets[0], 80)[0])
+
+
+def test_paths_are_completed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").touch()
+    assert complete_path(f"{tmp_path}/da") == f"{tmp_path}/data/"
+    assert complete_path(f"{tmp_path}/data/") == f"{tmp_path}/data/train.jsonl"
+    assert complete_path(f"{tmp_path}/nothing/x") is None
+    assert complete_path("") is None
+    assert complete_path("\0") is None
