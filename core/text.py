@@ -75,10 +75,12 @@ def duration(seconds: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share: '.43%' below one, '4.3%', '43%'."""
-    if not whole:
+    """A share: '.43%' below one, '4.3%', '43%'; never rounded up to all or down to nothing."""
+    if not whole or not part:
         return "0%"
     share = 100 * part / whole
+    if 99.5 <= share < 100:
+        return f"{min(share, 99.9):.1f}%"
     if 0 < share < 0.995:
         return f"{share:.2f}%".removeprefix("0")
     return f"{share:.1f}%" if share < 9.95 else f"{share:.0f}%"

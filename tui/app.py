@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -19,6 +20,7 @@ from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.themes import DARK, FALLBACKS, LIGHT
+from finetune_tui.tui.threads import in_daemon_thread
 from finetune_tui.tui.widgets.prompt import Answer, PromptLine
 from finetune_tui.tui.widgets.status import Footline, Masthead, Rule, StatusLine
 
@@ -182,22 +184,29 @@ class FinetuneApp(App[str | None]):
     # Work in threads
 
     def in_thread(
-        self, work: Callable[[], T], then: Callable[[T], object], group: str = "work"
+        self,
+        work: Callable[[], T],
+        then: Callable[[T], object],
+        group: str = "work",
+        failed: Callable[[UserError], object] | None = None,
     ) -> None:
-        """Run blocking `work` beside the screen, then `then` on it; a UserError becomes words.
+        """Run blocking `work` beside the screen, then `then` on it, or `failed` with a UserError.
 
-        Of two works in one group only the later one's answer counts.
+        Without `failed` the error is said on the last line. Of two works in one group only the later
+        one's answer counts. Leaving the app waits for none of them.
         """
 
-        def run() -> None:
+        async def run() -> None:
             try:
-                result = work()
+                result = await in_daemon_thread(work)
             except UserError as error:
-                self.call_from_thread(self.say_error, error)
+                answer = (failed or self.say_error)(error)
             else:
-                self.call_from_thread(then, result)
+                answer = then(result)
+            if isawaitable(answer):
+                await answer
 
-        self.run_worker(run, thread=True, group=group, exclusive=True)
+        self.run_worker(run(), group=group, exclusive=True)
 
     def _start_watching(self) -> None:
         """After the first paint: what takes longer than a frame."""

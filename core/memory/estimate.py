@@ -7,11 +7,12 @@ what it leaves out it says with `band`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.models.roles import Role
-from finetune_tui.core.tuning.selection import Selection, lora_modules, lora_parameters
+from finetune_tui.core.tuning.selection import Selection, lora_modules
 from finetune_tui.core.tuning.spec import Spec
 
 MIB = 2**20
@@ -86,17 +87,15 @@ def estimate(
     manifest: Manifest, selection: Selection, spec: Spec, precision: Precision
 ) -> Estimate:
     """One training step of this selection, at `spec.max_length` tokens a row and a full batch."""
-    trainable = sum(
-        lora_parameters(module, choice.r or spec.lora_r)
-        for module, choice in lora_modules(manifest, selection)
-    )
+    adapted = _adapted(manifest, selection, spec)
+    trainable = sum(one.r * (one.inputs + one.outputs) for one in adapted)
     weights = weight_bytes(manifest, precision)
     adapters = 4 * trainable
     gradients = 4 * trainable
     optimizer = _optimizer_bytes(spec, trainable)
     tokens = spec.per_device_train_batch_size * spec.max_length
     unit = 4 if precision is Precision.FP32 else 2
-    activations = tokens * _saved_per_token(manifest, selection, spec, unit)
+    activations = tokens * _saved_per_token(manifest, adapted, spec, unit)
     logits_at_loss = 12 * tokens * manifest.config.vocabulary
     block = tokens * _block_backward_per_token(manifest, unit)
 
@@ -138,14 +137,12 @@ def weight_bytes(manifest: Manifest, precision: Precision) -> int:
         return 4 * manifest.parameters
     if precision is Precision.BF16:
         return 2 * manifest.parameters
-    quantised = [module for module in manifest.modules if is_quantised(module)]
-    numbers = sum(_weight_numbers(module) for module in quantised)
-    rest = 2 * (manifest.parameters - numbers)
+    facts = _facts(manifest)
+    rest = 2 * (manifest.parameters - facts.numbers)
     if precision is Precision.INT8:
-        rows = sum(module.features[1] for module in quantised if module.features)
-        return numbers + 4 * rows + rest
-    scales = numbers // 64
-    return numbers // 2 + scales + 4 * (scales // 256) + NF4_TABLES * len(quantised) + rest
+        return facts.numbers + 4 * facts.rows + rest
+    scales = facts.numbers // 64
+    return facts.numbers // 2 + scales + 4 * (scales // 256) + NF4_TABLES * facts.linears + rest
 
 
 def is_quantised(module: Module) -> bool:
@@ -169,9 +166,50 @@ def precision_of(spec: Spec, on_gpu: bool) -> Precision:
     return Precision.FP32 if spec.dtype == "float32" else Precision.BF16
 
 
-def _weight_numbers(module: Module) -> int:
-    inputs, outputs = module.features or (0, 0)
-    return inputs * outputs
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Of a model, whatever is selected. linears: how many are quantised, with so many numbers and rows."""
+
+    linears: int
+    numbers: int
+    rows: int
+    gated: bool
+
+
+@lru_cache(maxsize=8)
+def _facts(manifest: Manifest) -> _Facts:
+    quantised = [m.features for m in manifest.modules if is_quantised(m) and m.features]
+    return _Facts(
+        linears=len(quantised),
+        numbers=sum(inputs * outputs for inputs, outputs in quantised),
+        rows=sum(outputs for _, outputs in quantised),
+        gated=any(m.role in (Role.MLP_GATE, Role.GATE_IN) for m in manifest.modules),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapted:
+    """One LoRA: the matrix it sits on, its rank, and the block (None: outside the blocks)."""
+
+    inputs: int
+    outputs: int
+    r: int
+    block: int | None
+    role: Role | None
+
+
+def _adapted(manifest: Manifest, selection: Selection, spec: Spec) -> list[_Adapted]:
+    found = []
+    for module, choice in lora_modules(manifest, selection):
+        inputs, outputs, block = _place(manifest, module.name)
+        found.append(_Adapted(inputs, outputs, choice.r or spec.lora_r, block, module.role))
+    return found
+
+
+@lru_cache(maxsize=2**16)
+def _place(manifest: Manifest, name: str) -> tuple[int, int, int | None]:
+    inputs, outputs = manifest.module(name).features or (0, 0)
+    return inputs, outputs, manifest.block_index(name)
 
 
 def _optimizer_bytes(spec: Spec, trainable: int) -> int:
@@ -183,34 +221,30 @@ def _optimizer_bytes(spec: Spec, trainable: int) -> int:
     return 8 * trainable
 
 
-def _saved_per_token(manifest: Manifest, selection: Selection, spec: Spec, unit: int) -> int:
+def _saved_per_token(manifest: Manifest, adapted: list[_Adapted], spec: Spec, unit: int) -> int:
     """Bytes a token leaves behind for the backward pass, over all blocks."""
     config = manifest.config
-    attention = 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim
     if spec.gradient_checkpointing:
         return config.blocks * unit * config.hidden_size
-    adapted = [
-        (manifest.block_index(module.name), module, choice)
-        for module, choice in lora_modules(manifest, selection)
-    ]
-    blocks = [index for index, _, _ in adapted if index is not None]
-    below = any(module.role is Role.EMBEDDING for _, module, _ in adapted)
-    lowest = 0 if below else min(blocks, default=config.blocks)
+    attention = 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim
     norm = 2 * (4 * config.hidden_size + 4)
     saved = norm + unit * attention + 4 * config.heads + _mlp_saved(manifest, unit)
-    lora = sum(
-        unit * (module.features[0] + (choice.r or spec.lora_r)) + dropped * module.features[0]
-        for _, module, choice in adapted
-        if module.features
-        for dropped in (1 if spec.lora_dropout else 0,)
-    )
-    return (config.blocks - lowest) * saved + lora
+    dropped = 1 if spec.lora_dropout else 0
+    lora = sum(unit * (one.inputs + one.r) + dropped * one.inputs for one in adapted)
+    return (config.blocks - _lowest_block(config.blocks, adapted)) * saved + lora
+
+
+def _lowest_block(blocks: int, adapted: list[_Adapted]) -> int:
+    """Blocks below the lowest trainable one save nothing; an adapted embedding lies below them all."""
+    if any(one.role is Role.EMBEDDING for one in adapted):
+        return 0
+    return min((one.block for one in adapted if one.block is not None), default=blocks)
 
 
 def _mlp_saved(manifest: Manifest, unit: int) -> int:
-    """A gated MLP keeps gate, activation and product; Phi's GELU is written out in Python: five steps."""
-    gated = any(module.role in (Role.MLP_GATE, Role.GATE_IN) for module in manifest.modules)
-    return (3 if gated else 5) * unit * manifest.config.intermediate_size
+    """A gated MLP keeps gate, activation and product; Phi's GELU, written out in Python, five steps."""
+    steps = 3 if _facts(manifest).gated else 5
+    return steps * unit * manifest.config.intermediate_size
 
 
 def _block_backward_per_token(manifest: Manifest, unit: int) -> int:

@@ -62,7 +62,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A model's tree in torch's own order (`named_modules`), the root first under the name ""."""
+    """A model's tree in torch's own order (`named_modules`), the root first under the name "".
+
+    Hashes by identity, so that what is derived from one can be remembered without reading it all.
+    """
 
     model: str
     architecture: str
@@ -80,6 +83,8 @@ class Manifest:
         object.__setattr__(
             self, "_children", {name: tuple(found) for name, found in children.items()}
         )
+
+    __hash__ = object.__hash__
 
     @cached_property
     def by_name(self) -> dict[str, Module]:

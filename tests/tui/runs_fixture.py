@@ -254,15 +254,19 @@ def _manifest(reference: ModelReference) -> Manifest:
 
 async def settle(pilot: Pilot[Any]) -> None:
     """Until every thread has answered and the screen has been drawn."""
-    for _ in range(3):
+    app = pilot.app
+    assert isinstance(app, FinetuneApp)
+    for turn in range(50):
         await pilot.pause()
-        await pilot.app.workers.wait_for_complete()
+        await app.workers.wait_for_complete()
+        if turn >= 2 and app.returning is not None:  # what follows the first paint has come
+            break
     await pilot.pause()
 
 
 async def show(pilot: Pilot[Any], place: str) -> None:
+    await settle(pilot)
     app = pilot.app
     assert isinstance(app, FinetuneApp)
-    await settle(pilot)
     await app.action_show_place(place)
     await settle(pilot)

@@ -68,10 +68,10 @@ def test_undo_and_redo_walk_through_selections_and_presets(phi: Session) -> None
     phi.choose_preset("personas")
     chosen = phi.selection
     phi.toggle([FC1])
-    assert phi.is_changed
+    assert (phi.preset, phi.is_changed) == ("personas", True)
     assert phi.undo()
     assert phi.selection == chosen
-    assert not phi.is_changed
+    assert (phi.preset, phi.is_changed) == ("personas", False)
     assert phi.undo()
     assert phi.preset is None
     assert not phi.selection.choices
@@ -180,10 +180,9 @@ def test_an_edited_spec_is_one_step_of_undo(phi: Session) -> None:
 
 
 def test_the_verdict_needs_a_gpu_that_is_used(phi: Session) -> None:
-    assert phi.fits is None
+    assert (phi.free_bytes, phi.fits) == (None, None)
     phi.hardware = hardware()
-    assert phi.fits is True
-    assert phi.free_bytes == phi.hardware.gpus[0].free
+    assert (phi.free_bytes, phi.fits) == (phi.hardware.gpus[0].free, True)
     phi.change_spec(use_cpu=True)
     assert phi.free_bytes is None
     phi.hardware = hardware(gpu=False)

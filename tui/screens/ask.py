@@ -13,8 +13,8 @@ class AskScreen(ModalScreen[bool]):
     """Answers True for `y` (or `enter`), False for everything that leaves."""
 
     DEFAULT_CSS = """
-    AskScreen { align: center bottom; background: $background 40%; }
-    AskScreen Lines { width: 1fr; height: 6; }
+    AskScreen { align: center bottom; }
+    AskScreen Lines { width: 1fr; height: 4; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y,enter", "answer(True)", "yes"),
@@ -23,6 +23,8 @@ class AskScreen(ModalScreen[bool]):
 
     def __init__(self, question: str, explanation: str, yes: str) -> None:
         super().__init__()
+        # The run stays in view behind the question; the app's own style for screens would hide it.
+        self.styles.background = "transparent"
         self._question, self._explanation, self._yes = question, explanation, yes
 
     def compose(self) -> ComposeResult:
@@ -36,6 +38,6 @@ class AskScreen(ModalScreen[bool]):
             self.dismiss(message.action == "yes")
 
     def _lines(self, width: int, height: int) -> list[Line]:
-        words = [line(f" {text}") for text in wrap(self._explanation, width - 2)[: height - 3]]
+        words = [line(f" {text}") for text in wrap(self._explanation, width - 2)[: height - 2]]
         keys = line(" ", key("y", self._yes, "yes"), "   ", key("esc", "no", "no"))
         return [rule(width, [line(strong(self._question))]), *words, keys]

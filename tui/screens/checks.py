@@ -106,7 +106,7 @@ def _data(session: Session, error: str | None) -> Check:
         bad = len(report.bad_rows)
         if session.spec.strict:
             return Check("data", "bad", f"{bad} bad rows, and strict is on: see 3 Data")
-        return Check("data", "warn", f"{words}; {bad} bad ones are skipped: see 3 Data")
+        return Check("data", "warn", f"{words}; {bad} bad skipped (3 Data)")
     return Check("data", "good", words)
 
 

@@ -17,7 +17,7 @@ from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.widgets.plot import Series, Smoother
 
-_CHUNK = 512 * 1024  # bytes of events taken at once: some 20 ms of the screen's time
+_CHUNK = 256 * 1024  # bytes of events taken at once: some 20 ms of the screen's time
 _RECENT = 50  # steps that the speed is taken from
 
 _EVERY_RUN_HAS = ("loading", "tokenising", "applying", "training")

@@ -27,6 +27,7 @@ from finetune_tui.tui.widgets.run_table import RunFacts, RunTable, header_line, 
 
 _LIST_EVERY = 3  # ticks of a second between two looks for new runs
 _PAGE = 10
+_NARROW = 60  # columns
 
 
 def _action(
@@ -64,6 +65,7 @@ class RunsPlace(Place, can_focus=True):
     RunsPlace { layout: vertical; }
     RunsPlace #runs-header { height: 1; }
     RunsPlace #runs-details { height: 3; }
+    RunsPlace.-narrow #runs-details { height: 4; }
     RunsPlace.-empty #runs-header, RunsPlace.-empty #runs-table { display: none; }
     """
 
@@ -81,6 +83,9 @@ class RunsPlace(Place, can_focus=True):
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(1.0, self._tick, pause=True)
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < _NARROW, "-narrow")
 
     def on_shown(self) -> None:
         self.focus()
@@ -167,7 +172,7 @@ class RunsPlace(Place, can_focus=True):
         words = facts.liveness.words if facts else ""
         where = f"{self.table.cursor + 1} of {len(self.table.runs)}"
         lines = [rule(width, [line(strong(plain(run.id, width - 6)))], [line(dim(where))])]
-        lines.append(line(f" {wrap(words, width - 2)[0]}"))
+        lines += [line(f" {text}") for text in wrap(words, width - 2)[: height - 2]]
         lines.append(line(dim(f" {clip_left(plain(str(run.path)), width - 2)}")))
         return lines[:height]
 

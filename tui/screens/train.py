@@ -321,9 +321,7 @@ def ask_to_stop(place: Place, run: RunDirectory) -> None:
                 lambda _: place.finetune.say("asked it to stop; it writes a checkpoint first"),
             )
 
-    explanation = (
-        "It ends after this step and writes a checkpoint, so that `r` can go on from there."
-    )
+    explanation = "It writes a checkpoint first; r goes on from there."
     place.app.push_screen(
         AskScreen(f"Stop {plain(run.short_id)}?", explanation, "stop it"), answered
     )

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import ClassVar
 
 from rich.segment import Segment
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
@@ -146,10 +147,14 @@ class ModuleTree(Lines, can_focus=True):
         self.found = ""
         self.entry: Callable[[str], bool] | None = None
         self._figures: Figures | None = None
+        self._shown: list[tuple[Line, str]] = []
         self._seen: tuple[int, int, int] | None = None  # cursor, rows and height when last shown
 
     def show(self, rows: Rows | None, figures: Figures | None) -> None:
-        """Draw these rows with these figures; a cursor that moved is scrolled into view."""
+        """Draw these rows with these figures; a cursor that moved is scrolled into view.
+
+        Only lines that changed are sent to the terminal: a key then costs two lines, not the tree.
+        """
         self.rows, self._figures = rows, figures
         self.virtual_size = Size(self._width, len(rows.rows) + 1 if rows else 0)
         if rows is not None:
@@ -157,7 +162,10 @@ class ModuleTree(Lines, can_focus=True):
             if where != self._seen:
                 self._follow_cursor(rows.cursor)
             self._seen = where
-        self.refresh()
+        old, self._shown = self._shown, [self._drawn(y) for y in range(self.size.height)]
+        for y, (before, now) in enumerate(zip_longest(old, self._shown)):
+            if before != now:
+                self.refresh(Region(0, y, self.size.width, 1))
 
     @property
     def page(self) -> int:
@@ -172,12 +180,11 @@ class ModuleTree(Lines, can_focus=True):
 
     def on_resize(self) -> None:
         self.show(self.rows, self._figures)
-
-    def on_focus(self) -> None:
         self.refresh()
 
-    def on_blur(self) -> None:
-        self.refresh()
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.show(self.rows, self._figures)
 
     def on_key(self, event: events.Key) -> None:
         if self.entry is not None and self.entry(event.character or event.key):
@@ -207,27 +214,28 @@ class ModuleTree(Lines, can_focus=True):
         return columns_for(self._width, self.app.size.width >= NARROW)
 
     def render_line(self, y: int) -> Strip:
-        base = self.rich_style
-        width = self._width
-        if self.rows is None or self._figures is None:
-            return Strip.blank(width, base)
-        if y == 0:
-            return self._strip(header(self._columns()), width)
-        index = self.scroll_offset.y + y - 1
-        if index >= len(self.rows.rows):
-            return Strip.blank(width, base)
-        drawn = row_line(
-            self.rows.rows[index], self.rows, self._figures, self._columns(), self.found
-        )
-        is_cursor = index == self.rows.cursor
-        is_marked = self.rows.anchor is not None and index in self.rows.span
-        under = "tree--cursor" if is_cursor else "tree--marked" if is_marked else None
-        edge = Span("▌" if is_cursor else " ", "accent" if self.has_focus else "dim")
-        return self._strip(line(edge, drawn), width, under)
-
-    def _strip(self, spans: Line, width: int, under: str | None = None) -> Strip:
+        spans, under = self._drawn(y)
         base = self.rich_style
         if under:
             base += self.get_component_rich_style(under, partial=True)
+        width = self._width
         segments = [Segment(span.text, base + self._style(span)) for span in fit(spans, width)]
-        return Strip(segments).adjust_cell_length(width, base)
+        return Strip(segments).simplify().adjust_cell_length(width, base)
+
+    def _drawn(self, y: int) -> tuple[Line, str]:
+        """What stands in this line of the widget, and the style that lies under it."""
+        index = self.scroll_offset.y + y - 1
+        if self.rows is None or self._figures is None:
+            return (), ""
+        if y == 0:
+            return header(self._columns()), ""
+        if index >= len(self.rows.rows):
+            return (), ""
+        row = self.rows.rows[index]
+        drawn = row_line(row, self.rows, self._figures, self._columns(), self.found)
+        is_cursor = index == self.rows.cursor
+        is_marked = self.rows.anchor is not None and index in self.rows.span
+        edge = Span("▌" if is_cursor else " ", "accent" if self.has_focus else "dim")
+        return line(
+            edge, drawn
+        ), "tree--cursor" if is_cursor else "tree--marked" if is_marked else ""
