@@ -1,5 +1,6 @@
 """A result as Markdown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -10,7 +11,7 @@ class Table:
     title: str
     expected: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
     def __str__(self) -> str:
         lines = [self.head, tuple("---" for _ in self.head), *self.rows]

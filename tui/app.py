@@ -1,8 +1,6 @@
 """The app: one screen with two lines on top, a place in the middle and the keys below."""
 
-import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -16,6 +14,7 @@ from textual.widget import Widget
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain
 from finetune_tui.tui.actions import ACTIONS, APP_ACTIONS, EVERYWHERE, bindings
+from finetune_tui.tui.places import PLACES
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
@@ -40,24 +39,6 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Widget)
 
 _MACHINE_EVERY = 3.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Where a place lives; it is imported on the first visit, so that the first paint is early."""
-
-    module: str
-    name: str
-
-    def load(self) -> type[Place]:
-        loaded: type[Place] = getattr(importlib.import_module(self.module), self.name)
-        return loaded
-
-
-PLACES: dict[str, _Entry] = {
-    name: _Entry(f"finetune_tui.tui.screens.{name}", f"{name.capitalize()}Place")
-    for name in ("model", "layers", "data", "train", "runs")
-}
 
 
 def _commands() -> "type[Provider]":
@@ -374,14 +355,15 @@ class FinetuneApp(App[str | None]):
         from finetune_tui.tui.returning import write_seen
 
         write_seen(self.services.home, self.services.clock())
-        run = self.session.monitored
-        if run is not None and run.liveness(self.services.clock()).is_alive:
-            name = plain(run.short_id)
-            self.exit(
-                f"{name} goes on. Follow it with `finetune-tui attach {name}`, or open the app."
-            )
-        else:
-            self.exit(None)
+        live = self.returning.live if self.returning else None
+        for run in (self.session.monitored, live):
+            if run is not None and run.liveness(self.services.clock()).is_alive:
+                name = plain(run.short_id)
+                self.exit(
+                    f"{name} goes on; follow it with `finetune-tui attach {name}` or in the app"
+                )
+                return
+        self.exit(None)
 
     def _frame(self, kind: type[W]) -> W:
         """A part of the frame, whatever screen lies over it."""

@@ -47,7 +47,8 @@ def test_size(number: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(12, "12s"), (250, "4m10"), (10260, "2h51"), (273600, "3d04h"), (-1, "0s")]
+    ("seconds", "words"),
+    [(12, "12s"), (250, "4m10"), (10260, "2h51"), (273600, "3d04h"), (-1, "0s")],
 )
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words

@@ -13,91 +13,17 @@ from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.selection import Selection, in_every_block, refusal
 from finetune_tui.tui.actions import Action
 from finetune_tui.tui.changes import changed_words
-from finetune_tui.tui.screens.checks import Check, checks
+from finetune_tui.tui.screens.checks import checks
+from finetune_tui.tui.screens.layers_actions import LAYERS_ACTIONS
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.widgets.details import details_lines
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, key, line, rule, wrap
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line, rule
 from finetune_tui.tui.widgets.memory_panel import memory_lines, memory_title
 from finetune_tui.tui.widgets.mode_entry import ModeEntry
 from finetune_tui.tui.widgets.module_tree import ModuleTree
+from finetune_tui.tui.widgets.panes import barred, check_words
 from finetune_tui.tui.widgets.preset_list import PresetList
 from finetune_tui.tui.widgets.tree_rows import Figures, Rows, TreeShape
-
-_G = "layers"
-LAYERS_ACTIONS = (
-    Action(
-        "layers.toggle",
-        ("space",),
-        "lora",
-        "lora ⇄ frozen, here or on the range",
-        _G,
-        "toggle_lora",
-        footer=True,
-    ),
-    Action(
-        "layers.mode",
-        ("m",),
-        "mode",
-        "set the mode: l or 0, then digits for the rank",
-        _G,
-        "mode",
-        footer=True,
-    ),
-    Action("layers.range", ("v",), "range", "mark a range of lines", _G, "range", footer=True),
-    Action(
-        "layers.all",
-        ("a",),
-        "all blocks",
-        "lora ⇄ frozen for this module in every block",
-        _G,
-        "every_block",
-        footer=True,
-    ),
-    Action("layers.presets", ("p",), "presets", "choose a preset", _G, "presets", footer=True),
-    Action(
-        "layers.find",
-        ("slash",),
-        "find",
-        "find modules by name, class or role",
-        _G,
-        "find",
-        footer=True,
-    ),
-    Action("layers.next", ("n",), "next", "next match", _G, "find_next(1)"),
-    Action(
-        "layers.previous",
-        ("N", "shift+n"),
-        "previous",
-        "match before",
-        _G,
-        "find_next(-1)",
-        shown="N",
-    ),
-    Action("layers.undo", ("u",), "undo", "undo the last change", _G, "undo", footer=True),
-    Action("layers.redo", ("U", "shift+u"), "redo", "redo what was undone", _G, "redo", shown="U"),
-    Action("layers.down", ("j", "down"), "down", "one line down", _G, "move(1)"),
-    Action("layers.up", ("k", "up"), "up", "one line up", _G, "move(-1)"),
-    Action("layers.page_down", ("pagedown", "ctrl+d"), "page down", "one page down", _G, "page(1)"),
-    Action("layers.page_up", ("pageup", "ctrl+u"), "page up", "one page up", _G, "page(-1)"),
-    Action("layers.top", ("g", "home"), "top", "first line", _G, "go(0)"),
-    Action(
-        "layers.bottom",
-        ("G", "shift+g", "end"),
-        "bottom",
-        "last line",
-        _G,
-        "go(1000000000)",
-        shown="G end",
-    ),
-    Action("layers.in", ("l", "right", "enter"), "open", "unfold, or step in", _G, "inward"),
-    Action("layers.out", ("h", "left"), "fold", "fold, or step out", _G, "outward"),
-    Action("layers.tab_next", ("right_square_bracket",), "tab", "next pane tab", _G, "tab(1)"),
-    Action("layers.tab_before", ("left_square_bracket",), "tab", "pane tab before", _G, "tab(-1)"),
-    Action(
-        "layers.zoom", ("plus",), "zoom", "give the whole width to this pane, or back", _G, "zoom"
-    ),
-    Action("layers.copy", ("y",), "copy", "copy the full names of these modules", _G, "copy"),
-)
 
 _OF_THE_TREE = frozenset(
     ("toggle_lora", "mode", "range", "every_block", "inward", "outward", "copy", "presets")
@@ -107,7 +33,6 @@ _TREE, _SIDE = 41, 50  # narrowest tree; the side where both have room
 _TWO_COLUMNS = 72
 _BOTH_PANES = 31  # rows from which details and presets are both shown
 _TABS = ("what", "preset")
-_BAR = Span("│", "rule")
 
 
 class LayersPlace(Place):
@@ -234,19 +159,19 @@ class LayersPlace(Place):
             body = [line(dim("no model open: 1 chooses one"))]
         else:
             body = details_lines(self._rows.row, self._rows.shape, self._figures, width - 3)
-        return lines + _barred(body, height - 1)
+        return lines + barred(body, height - 1)
 
     def _memory_build(self, width: int, height: int) -> list[Line]:
         titles = memory_title(self.session)
         lines = [line(Span("├", "rule"), rule(width - 1, ["memory", *titles]))]
         if not self.session.estimates:
-            return lines + _barred([], height - 1)
+            return lines + barred([], height - 1)
         body = memory_lines(self.session, width - 1, parts=self._both)
-        return lines + _barred(body, height - 1, indent="")
+        return lines + barred(body, height - 1, indent="")
 
     def _before_build(self, width: int, height: int) -> list[Line]:
         lines = [line(Span("├", "rule"), rule(width - 1, ["before you start"]))]
-        return lines + _barred(check_words(checks(self.session), width - 3), height - 1)
+        return lines + barred(check_words(checks(self.session), width - 3), height - 1)
 
     def _changed_build(self, _width: int, _height: int) -> list[Line]:
         session = self.session
@@ -460,33 +385,5 @@ class LayersPlace(Place):
             self.finetune.say(f"copied {text}")
 
 
-def _barred(body: list[Line], height: int, indent: str = " ") -> list[Line]:
-    """Body lines behind the bar that parts the columns, as many as there is room for."""
-    lines = [line(_BAR, indent, each) for each in body[:height]]
-    return lines + [line(_BAR)] * (height - len(lines))
-
-
 def _why_not(manifest: Manifest, name: str) -> str:
     return refusal(manifest, name, Mode.LORA) or "nothing here can be trained"
-
-
-def check_words(found: list[Check], width: int) -> list[Line]:
-    """All marks in one line, then in words only what is not as it should be."""
-    marks = {"good": Span("✓", "good"), "warn": Span("!", "warn"), "bad": Span("✗", "bad")}
-    summary: list[Span | str] = []
-    for check in found:
-        summary += [marks[check.verdict], f"{check.about} "]
-    lines = [line(*summary)]
-    for verdict in ("bad", "warn"):
-        for check in found:
-            if check.verdict == verdict:
-                first, *rest = wrap(check.words, width - 2)
-                lines.append(line(marks[verdict], " ", first))
-                lines += [line("  ", words) for words in rest]
-    if len(lines) == 1:
-        lines.append(
-            line(
-                dim("ready: "), key("4", "Train", "app.show_place('train')"), dim(", then s starts")
-            )
-        )
-    return lines

@@ -112,7 +112,9 @@ class Monitor(Widget):
         panel = self.query_one("#monitor-panel", Lines)
         panel.follow = name in ("log", "output")
         self.redraw()
-        panel.scroll_to(y=panel.max_scroll_y if panel.follow else 0, animate=False, force=True, immediate=True)
+        panel.scroll_to(
+            y=panel.max_scroll_y if panel.follow else 0, animate=False, force=True, immediate=True
+        )
 
     def next_tab(self, by: int) -> None:
         self.show_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])

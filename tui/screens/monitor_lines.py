@@ -23,25 +23,7 @@ from finetune_tui.tui.widgets.lines import (
     wrap,
 )
 from finetune_tui.tui.widgets.plot import number
-
-# A mark beside every status, so that the colour repeats it.
-_MARKS: Mapping[Status, tuple[str, str]] = {
-    Status.STARTING: ("▸", "accent"),
-    Status.PREPARING: ("▸", "accent"),
-    Status.RUNNING: ("▶", "good"),
-    Status.FINISHED: ("✓", "good"),
-    Status.STOPPED: ("■", "warn"),
-    Status.FAILED: ("✗", "bad"),
-    Status.KILLED: ("✗", "bad"),
-    Status.DEAD: ("✗", "bad"),
-    Status.BROKEN: ("✗", "bad"),
-    Status.ELSEWHERE: ("?", "warn"),
-}
-
-
-def status_span(status: Status, words: str | None = None) -> Span:
-    mark, style = _MARKS[status]
-    return Span(f"{mark} {words or status.value}", style)
+from finetune_tui.tui.widgets.status_mark import status_span
 
 
 def bar(done: float, total: float, width: int) -> tuple[Span, Span]:
@@ -349,8 +331,12 @@ def _next_keys(following: Following) -> list[Line]:
 
 def log_lines(following: Following, width: int) -> list[Line]:
     """The story of the run, one event after the other."""
-    lines = []
+    lines: list[Line] = []
+    before = ""
     for entry in following.curves.log:
+        if entry.text == before:
+            continue  # a phase is told as it begins and as it ends
+        before = entry.text
         at = time_of_day(entry.time) if entry.time is not None else "     "
         style = {"failed": "bad", "warning": "warn", "finished": "good"}.get(entry.kind, "")
         texts = wrap(entry.text, max(width - 8, 10))

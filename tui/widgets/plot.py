@@ -258,7 +258,11 @@ def x_ticks(high: float, cells: int, time: bool = False) -> list[tuple[int, floa
     if high <= 0:
         return [(0, 0.0)]
     most = max(cells // 11, 1)
-    steps = _CLOCK_STEPS if time else (digit * 10.0**power for power in range(16) for digit in (1, 2, 5))
+    steps = (
+        _CLOCK_STEPS
+        if time
+        else (digit * 10.0**power for power in range(16) for digit in (1, 2, 5))
+    )
     step = next((step for step in steps if high / step <= most), high)
     values = [index * step for index in range(math.floor(high / step) + 1)]
     return [(round(value / high * (cells - 1)), value) for value in values]

@@ -9,9 +9,9 @@ from textual.geometry import Region, Size
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.liveness import Liveness, derived_status
 from finetune_tui.core.text import plain
-from finetune_tui.tui.screens.monitor_lines import status_span
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, difference, dim, fit, line
 from finetune_tui.tui.widgets.plot import number
+from finetune_tui.tui.widgets.status_mark import status_span
 
 _FULL_IDS = 110  # columns from which a run's whole name has room
 _NARROW = 60

@@ -3,8 +3,9 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,40 @@ def test_a_hangup_changes_nothing(make_run: MakeRun, straight: RunDirectory) -> 
     assert adapter_bytes(run) == adapter_bytes(straight)
 
 
+def test_a_full_disk_is_said_loses_nothing_and_goes_on_when_there_is_room(
+    straight: RunDirectory, small_disk: Path
+) -> None:
+    filler = small_disk / "filler"
+    run = maker(small_disk)()
+    filler.write_bytes(bytes(free_bytes(small_disk) - 1_600_000))  # room for one checkpoint
+    finish(run)
+    assert run.state().status is Status.FAILED, dump(run)
+    assert "disk is full" in (run.state().why or "")
+    kept = [path.name for path in run.checkpoints.iterdir()]
+    assert kept == ["step-000004"]
+    assert checkpoint.newest_valid(run.checkpoints)[0] == run.checkpoints / kept[0]
+    filler.unlink()
+    finish(run, resume=True)
+    assert run.state().status is Status.FINISHED, run.log_path.read_text()[-2000:]
+    assert adapter_bytes(run) == adapter_bytes(straight)
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 16 MiB; only root can make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_second_worker_is_refused(make_run: MakeRun) -> None:
     run = make_run()
     lock = take_lock(run)
@@ -152,11 +187,15 @@ def _flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def _zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "missing": Path.unlink,
     "truncated": _truncate,
     "flipped": _flip,
-    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)) and None,
+    "zeroed": _zero,
 }
 
 

@@ -2,7 +2,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.widgets import Input
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
@@ -14,7 +13,7 @@ from finetune_tui.tui.screens.monitor import Monitor
 from finetune_tui.tui.screens.train import TrainPlace
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Lines
-from finetune_tui.tui.widgets.settings_form import SettingsForm
+from finetune_tui.tui.widgets.settings_form import FieldInput, SettingsForm
 from tests.tui.runs_fixture import (
     NOW,
     append,
@@ -69,7 +68,7 @@ async def test_a_wrong_value_is_refused_in_words_and_can_be_mended(home: Path) -
         await settle(pilot)
         assert "learning_rate: 'fast' is not a number" in words(app, "#form-words")
         assert app.session.spec == before
-        assert app.query_one(Input).has_focus
+        assert app.query_one(FieldInput).has_focus
         await pilot.press("home", "shift+end", "3", "e", "-", "4", "enter")
         await settle(pilot)
         assert app.session.spec.learning_rate == 3e-4

@@ -1,0 +1,107 @@
+"""Write screenshots/*.svg from the tests' fixed data: no clock, no GPU, no run of this machine in them.
+
+    .venv/bin/python scripts/make_screenshots.py
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ["TZ"] = "UTC"
+time.tzset()
+
+from finetune_tui.core.runs.state import Status  # noqa: E402 - the time zone comes first
+from finetune_tui.tui.app import FinetuneApp  # noqa: E402
+from finetune_tui.tui.session import Session  # noqa: E402
+from finetune_tui.tui.themes import LIGHT  # noqa: E402
+from tests.tui.conftest import AppPilot, open_model, press  # noqa: E402
+from tests.tui.conftest import fixed_services as machine  # noqa: E402
+from tests.tui.runs_fixture import (  # noqa: E402
+    NOW,
+    demo_session,
+    ending,
+    fixed_services,
+    hardware,
+    make_run,
+    preparation,
+    show,
+    training,
+)
+
+FOLDER = ROOT / "screenshots"
+SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
+
+Before = Callable[[AppPilot], Awaitable[None]]
+
+
+async def picture(name: str, app: FinetuneApp, size: tuple[int, int], before: Before) -> None:
+    """One SVG of the app after `before`."""
+    async with app.run_test(size=size) as pilot:
+        await before(pilot)
+        (FOLDER / f"{name}.svg").write_text(app.export_screenshot(title="finetune-tui"))
+    print(f"screenshots/{name}.svg")
+
+
+async def model_and_layers(size_name: str, size: tuple[int, int], theme: str | None = None) -> None:
+    def app(home: str) -> FinetuneApp:
+        made = FinetuneApp(machine(Path(home)))
+        if theme:
+            made.theme = theme
+        return made
+
+    async def start(pilot: AppPilot) -> None:
+        await press(pilot)
+
+    async def layers(pilot: AppPilot) -> None:
+        await open_model(pilot, "phi-2")
+        await press(pilot, "p", "down", "enter", "j", "j", "space")
+
+    suffix = f"{size_name}{'-light' if theme else ''}"
+    with tempfile.TemporaryDirectory() as home:
+        await picture(f"model-{suffix}", app(home), size, start)
+        await picture(f"layers-{suffix}", app(home), size, layers)
+
+
+async def runs(size_name: str, size: tuple[int, int]) -> None:
+    states = {
+        "train": ([*preparation(), *training(), hardware(gpu=True)], {"step": 176}),
+        "finished": (
+            [*preparation(), *training(1, 300, 0.3), hardware(), *ending()],
+            {"status": Status.FINISHED, "ended": NOW - 2, "adapter_bytes": 480_000},
+        ),
+    }
+    for name, (events, state) in states.items():
+        with tempfile.TemporaryDirectory() as home:
+            session = demo_session()
+            session.monitored = make_run(Path(home), events, **state)
+            await picture(f"{name}-{size_name}", *_at(home, session, size, "train"))
+            if name == "finished":
+                await picture(f"runs-{size_name}", *_at(home, demo_session(), size, "runs"))
+                await picture(f"data-{size_name}", *_at(home, demo_session(), size, "data"))
+
+
+def _at(
+    home: str, session: Session, size: tuple[int, int], place: str
+) -> tuple[FinetuneApp, tuple[int, int], Before]:
+    async def before(pilot: AppPilot) -> None:
+        await show(pilot, place)
+
+    return FinetuneApp(fixed_services(Path(home)), session), size, before
+
+
+async def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, size in SIZES.items():
+        await model_and_layers(name, size)
+        await runs(name, size)
+    await model_and_layers("120x36", SIZES["120x36"], LIGHT.name)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
