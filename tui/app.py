@@ -5,6 +5,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from rich.text import Text
 from textual import events
 from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import BindingType
@@ -14,6 +15,7 @@ from textual.widget import Widget
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain
 from finetune_tui.tui.actions import ACTIONS, APP_ACTIONS, EVERYWHERE, bindings
+from finetune_tui.tui.faults import told
 from finetune_tui.tui.places import PLACES
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
@@ -162,6 +164,11 @@ class FinetuneApp(App[str | None]):
         """Ask on the last line; `answer` gets what was typed, escape takes the question back."""
         self._frame(PromptLine).ask(words, answer, value, typed, path)
 
+    def _fatal_error(self) -> None:
+        """Textual would print the traceback over the terminal; a person gets a line and a file."""
+        assert self._exception is not None  # set by whoever calls this
+        self.panic(Text(f"finetune-tui: {told(self._exception, self.services.home)}"))
+
     # Work in threads
 
     def in_thread(
@@ -182,6 +189,8 @@ class FinetuneApp(App[str | None]):
                 result = await in_daemon_thread(work)
             except UserError as error:
                 answer = (failed or self.say_error)(error)
+            except Exception as error:
+                answer = (failed or self.say_error)(told(error, self.services.home))
             else:
                 answer = then(result)
             if isawaitable(answer):

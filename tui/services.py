@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
@@ -56,16 +56,10 @@ def real_services(home: Path) -> Services:
         return examine(home)
 
     def start_run(spec: "Spec") -> "RunDirectory":
-        from finetune_tui.core.models.resolve import find_model
-        from finetune_tui.core.runs.directory import create_run
-        from finetune_tui.core.runs.start import start_run
-        from finetune_tui.core.tuning.spec import write_spec
+        from finetune_tui.core.calls.client import inspect_folder
+        from finetune_tui.core.runs.launch import launch
 
-        model = find_model(spec.model_name_or_path).name
-        slug = spec.name or "-".join(part for part in (Path(model).name, spec.preset) if part)
-        run = create_run(home, write_spec(spec), slug, spec.model_name_or_path, spec.preset)
-        start_run(run)
-        return run
+        return launch(home, spec, inspect_folder)
 
     def resume_run(run: "RunDirectory") -> None:
         from finetune_tui.core.runs.start import start_run
@@ -83,9 +77,10 @@ def real_services(home: Path) -> Services:
         return report_of(files)
 
     def load_manifest(reference: "ModelReference") -> "Manifest":
+        from finetune_tui.core.calls.client import inspect_folder
         from finetune_tui.core.models.resolve import load_manifest
 
-        return load_manifest(reference, _inspect)
+        return load_manifest(reference, inspect_folder)
 
     return Services(
         home=home,
@@ -99,12 +94,3 @@ def real_services(home: Path) -> Services:
         list_runs=list_runs,
         examine=examine,
     )
-
-
-def _inspect(folder: Path, name: str) -> dict[str, Any]:
-    """A folder's manifest, read by a process that may hold torch."""
-    from finetune_tui.core.calls.client import CallProcess
-
-    with CallProcess() as process:
-        answer: dict[str, Any] = process.call("inspect", {"folder": str(folder), "name": name})
-    return answer

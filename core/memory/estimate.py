@@ -21,6 +21,7 @@ GIB = 2**30
 CUBLAS_WORKSPACE = 16 * MIB
 CUDA_CONTEXT = GIB // 2  # measured 0.3 to 0.8 GiB, by driver and card
 ALLOCATOR_SLACK = int(0.52 * GIB)
+WORKER_ON_CPU = int(0.55 * GIB)  # resident with its libraries and no model, measured
 
 # NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, one byte of scale per 64
 # weights, four bytes per 256 scales; beside that each Linear keeps two code tables and an offset.
@@ -56,6 +57,8 @@ class Breakdown:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Bytes. allocated: live tensors at the peak; reserved: what the allocator holds; device: with context.
+
+    With `use_cpu` all of it is main memory, and context is the worker itself with its libraries.
 
     band: how far off `device` may be, either way. peak_phase: where in the step the peak lies.
     """
@@ -108,14 +111,16 @@ def estimate(
     else:
         shown_gradients, logits = gradients, 0
         activations += block
-    allocated = (
-        weights + adapters + optimizer + shown_gradients + activations + logits + CUBLAS_WORKSPACE
-    )
-    slack = ALLOCATOR_SLACK + 3 * tokens * manifest.config.vocabulary
+    if spec.use_cpu:
+        workspace, slack, context = 0, 0, WORKER_ON_CPU
+    else:
+        workspace, context = CUBLAS_WORKSPACE, CUDA_CONTEXT
+        slack = ALLOCATOR_SLACK + 3 * tokens * manifest.config.vocabulary
+    allocated = weights + adapters + optimizer + shown_gradients + activations + logits + workspace
     return Estimate(
         allocated=allocated,
         reserved=allocated + slack,
-        device=allocated + slack + CUDA_CONTEXT,
+        device=allocated + slack + context,
         breakdown=Breakdown(
             weights,
             adapters,
@@ -123,8 +128,8 @@ def estimate(
             optimizer,
             activations,
             logits,
-            CUBLAS_WORKSPACE + slack,
-            CUDA_CONTEXT,
+            workspace + slack,
+            context,
         ),
         peak_phase=phase,
         band=GIB // 4 + (activations + logits) // 10,

@@ -32,6 +32,7 @@ specs = st.builds(
     max_length=st.integers(8, 8192),
     gradient_checkpointing=st.booleans(),
     lora_dropout=st.sampled_from([0.0, 0.05]),
+    use_cpu=st.booleans(),
     optim=st.sampled_from(["adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"]),
 )
 
