@@ -1,20 +1,23 @@
 """Write screenshots/*.svg from the tests' fixed data: no clock, no GPU, no run of this machine in them.
 
-    .venv/bin/python scripts/make_screenshots.py
+.venv/bin/python scripts/make_screenshots.py
 """
 
 import asyncio
 import os
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["TZ"] = "UTC"
 time.tzset()
+socket.gethostname = lambda: "gpubox"
 
 from finetune_tui.core.runs.state import Status  # noqa: E402 - the time zone comes first
 from finetune_tui.tui.app import FinetuneApp  # noqa: E402
@@ -24,6 +27,7 @@ from tests.tui.conftest import AppPilot, open_model, press  # noqa: E402
 from tests.tui.conftest import fixed_services as machine  # noqa: E402
 from tests.tui.runs_fixture import (  # noqa: E402
     NOW,
+    Event,
     demo_session,
     ending,
     fixed_services,
@@ -69,7 +73,7 @@ async def model_and_layers(size_name: str, size: tuple[int, int], theme: str | N
 
 
 async def runs(size_name: str, size: tuple[int, int]) -> None:
-    states = {
+    states: dict[str, tuple[list[Event], dict[str, Any]]] = {
         "train": ([*preparation(), *training(), hardware(gpu=True)], {"step": 176}),
         "finished": (
             [*preparation(), *training(1, 300, 0.3), hardware(), *ending()],

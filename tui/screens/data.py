@@ -7,7 +7,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from finetune_tui.core.data.report import DataReport
-from finetune_tui.core.errors import UserError
 from finetune_tui.tui.actions import Action
 from finetune_tui.tui.screens.data_lines import (
     bad_row_lines,
@@ -83,15 +82,12 @@ class DataPlace(Place, can_focus=True):
         self._is_reading = True
         self._error = None
 
-        def read() -> None:
-            found: DataReport | str
-            try:
-                found = self.services.read_data(files)
-            except UserError as error:
-                found = str(error)
-            self.app.call_from_thread(self._have_read, files, found)
-
-        self.run_worker(read, thread=True, group="data")
+        self.finetune.in_thread(
+            lambda: self.services.read_data(files),
+            lambda found: self._have_read(files, found),
+            "data",
+            lambda error: self._have_read(files, str(error)),
+        )
 
     def _have_read(self, files: object, found: DataReport | str) -> None:
         self._is_reading = False

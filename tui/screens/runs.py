@@ -25,6 +25,9 @@ from finetune_tui.tui.widgets.lines import (
 )
 from finetune_tui.tui.widgets.run_table import RunFacts, RunTable, header_line, read_facts
 
+_Look = tuple[Sequence[RunDirectory] | None, dict[RunDirectory, RunFacts], float]
+"""All runs (None: not looked for this time), what is known of those in view, and when."""
+
 _LIST_EVERY = 3  # ticks of a second between two looks for new runs
 _PAGE = 10
 _NARROW = 60  # columns
@@ -125,19 +128,17 @@ class RunsPlace(Place, can_focus=True):
         self._is_reading = True
         in_view, rows = self.table.in_view(), self.table.size.height
 
-        def read() -> None:
+        def read() -> _Look:
             now = self.services.clock()
             runs = self.services.list_runs() if look_for_new else None
             # The first look finds what will be in view.
             seen = in_view or (runs or [])[:rows]
-            facts = {run: read_facts(run, now) for run in seen}
-            self.app.call_from_thread(self._have_read, runs, facts, now)
+            return runs, {run: read_facts(run, now) for run in seen}, now
 
-        self.run_worker(read, thread=True, group="runs")
+        self.finetune.in_thread(read, self._have_read, "list of runs")
 
-    def _have_read(
-        self, runs: Sequence[RunDirectory] | None, facts: dict[RunDirectory, RunFacts], now: float
-    ) -> None:
+    def _have_read(self, look: _Look) -> None:
+        runs, facts, now = look
         self._is_reading = False
         before = self._selected_facts()
         self._have_looked = True

@@ -5,8 +5,8 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.timer import Timer
 from textual.widgets import ContentSwitcher
-from textual.worker import get_current_worker
 
+from finetune_tui.core.data.report import DataReport
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.text import plain
@@ -119,27 +119,29 @@ class TrainPlace(Place, can_focus=True):
             return
         self._is_reading = True
 
-        def read() -> None:
-            worker = get_current_worker()
-            more = True
-            while more and not worker.is_cancelled:
-                reading = reader.read(self.services.clock())
-                more = bool(reading.events)
-                self.app.call_from_thread(self._apply, following, reading, more)
+        self._read_on(following, reader)
 
-        self.run_worker(read, thread=True, group="follow")
+    def _read_on(self, following: Following, reader: RunReader) -> None:
+        """One bounded piece beside the screen, then the next, until there is nothing new."""
 
-    def _apply(self, following: Following, reading: Reading, more: bool) -> None:
-        if following is not self.following:
-            return
-        following.apply(reading)
-        self._is_reading = more
-        if not more:
-            self._show()
-            reachable = self._reachable()
-            if reachable != self._were_reachable:
-                self._were_reachable = reachable
-                self.refresh_bindings()
+        def apply(reading: Reading) -> None:
+            if following is not self.following:
+                return
+            following.apply(reading)
+            if reading.events:
+                self.call_later(self._read_on, following, reader)
+            else:
+                self._is_reading = False
+                self._have_caught_up()
+
+        self.finetune.in_thread(lambda: reader.read(self.services.clock()), apply, group="follow")
+
+    def _have_caught_up(self) -> None:
+        self._show()
+        reachable = self._reachable()
+        if reachable != self._were_reachable:
+            self._were_reachable = reachable
+            self.refresh_bindings()
 
     def _reachable(self) -> tuple[bool, ...]:
         return tuple(self._is_possible(action) for action in sorted(MONITOR))
@@ -201,24 +203,18 @@ class TrainPlace(Place, can_focus=True):
             return
         self._data_error = None
 
-        def read() -> None:
-            try:
-                found = self.services.read_data(files)
-            except UserError as error:
-                self.app.call_from_thread(self._data_failed, str(error))
-                return
-            self.app.call_from_thread(self._data_read, files, found)
+        def have_read(found: DataReport) -> None:
+            if files == self.session.data_files:
+                self.session.data = found
+                self.finetune.session_changed()
 
-        self.run_worker(read, thread=True, group="data", exclusive=True)
+        self.finetune.in_thread(
+            lambda: self.services.read_data(files), have_read, "data of Train", self._data_failed
+        )
 
-    def _data_failed(self, words: str) -> None:
-        self._data_error = words
+    def _data_failed(self, error: UserError) -> None:
+        self._data_error = str(error)
         self._show()
-
-    def _data_read(self, files: object, report: object) -> None:
-        if files == self.session.data_files:
-            self.session.data = report  # type: ignore[assignment]
-            self.finetune.session_changed()
 
     def action_start(self) -> None:
         if self._is_starting:
