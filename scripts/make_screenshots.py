@@ -4,12 +4,13 @@
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
 Before = Callable[[AppPilot], Awaitable[None]]
 
 
+@contextlib.contextmanager
+def nobodys_home() -> Iterator[str]:
+    """An empty home under a relative path: no picture names a folder of this machine."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        os.environ["HF_HOME"] = folder
+        yield "home"
+
+
 async def picture(name: str, app: FinetuneApp, size: tuple[int, int], before: Before) -> None:
     """One SVG of the app after `before`."""
     async with app.run_test(size=size) as pilot:
@@ -64,10 +73,13 @@ async def model_and_layers(size_name: str, size: tuple[int, int], theme: str | N
 
     async def layers(pilot: AppPilot) -> None:
         await open_model(pilot, "phi-2")
-        await press(pilot, "p", "down", "enter", "j", "j", "space")
+        assert isinstance(pilot.app, FinetuneApp)
+        pilot.app.session.choose_preset("structured-output")
+        pilot.app.session_changed()
+        await press(pilot, "j", "j", "j", "space", "j", "j", "j", "j")
 
     suffix = f"{size_name}{'-light' if theme else ''}"
-    with tempfile.TemporaryDirectory() as home:
+    with nobodys_home() as home:
         await picture(f"model-{suffix}", app(home), size, start)
         await picture(f"layers-{suffix}", app(home), size, layers)
 
@@ -81,7 +93,7 @@ async def runs(size_name: str, size: tuple[int, int]) -> None:
         ),
     }
     for name, (events, state) in states.items():
-        with tempfile.TemporaryDirectory() as home:
+        with nobodys_home() as home:
             session = demo_session()
             session.monitored = make_run(Path(home), events, **state)
             await picture(f"{name}-{size_name}", *_at(home, session, size, "train"))

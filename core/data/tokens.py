@@ -4,7 +4,6 @@ What trains: every token of a `text` row; the completion of a `prompt`/`completi
 turns of a `messages` row. The end token always trains: a model that never sees it never stops.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import AutoTokenizer
 
 from finetune_tui.core.data.reading import read_rows
 from finetune_tui.core.data.report import lengths_of, report_on
-from finetune_tui.core.data.rows import Row
+from finetune_tui.core.data.rows import BadRow, Row
 from finetune_tui.core.errors import UserError, WorkFailed
 
 IGNORED = -100
@@ -55,7 +54,7 @@ def load_tokenizer(weights: str, name: str) -> Any:
         raise WorkFailed(
             f"the tokenizer cannot be loaded ({reason})",
             where=name,
-            hint="the folder needs tokenizer.json and tokenizer_config.json",
+            hint="give a folder with the weights, tokenizer.json and tokenizer_config.json",
         ) from error
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no end token", where=name)
@@ -74,15 +73,27 @@ def tokens_call(params: dict[str, Any], progress: Any) -> dict[str, Any]:
     lengths: list[int] = []
     trained = 0
     ends = True
-    for done, (_, row) in enumerate(tokenise(found.rows, tokenizer, params["max_length"])):
+    refused: list[BadRow] = []
+    for done, row in enumerate(found.rows):
         if done % 1000 == 0:
             progress({"words": "tokenising", "done": done, "total": len(found.rows)})
-        lengths.append(len(row.ids) + row.cut)
-        trained += row.trained
-        ends = ends and (row.cut > 0 or _end_trains(row, tokenizer))
+        try:
+            tokens = token_row(row, tokenizer, params["max_length"])
+        except UserError as error:
+            if params["strict"]:
+                raise
+            refused.append(BadRow(row.path, row.line, error.message))
+            continue
+        lengths.append(len(tokens.ids) + tokens.cut)
+        trained += tokens.trained
+        ends = ends and (tokens.cut > 0 or _end_trains(tokens, tokenizer))
+    if not lengths:
+        raise UserError(refused[0].error, where=f"{refused[0].path}:{refused[0].line}")
     report = report_on(found)
     return replace(
         report,
+        rows=len(lengths),
+        bad_rows=(*report.bad_rows, *refused),
         lengths=lengths_of(lengths, "tokens"),
         tokens=sum(lengths),
         trained_tokens=trained,
@@ -97,17 +108,6 @@ def _end_trains(row: TokenRow, tokenizer: Any) -> bool:
     return bool(ends & set(trained[-2:]))
 
 
-def tokenise(
-    rows: Iterable[Row], tokenizer: Any, max_length: int, completion_only: bool = True
-) -> Iterator[tuple[Row, TokenRow]]:
-    """Token ids and labels of every row, cut at `max_length`.
-
-    Raises UserError naming file and line when a chat template refuses a row.
-    """
-    for row in rows:
-        yield row, _token_row(row, tokenizer, max_length, completion_only)
-
-
 def segments(row: Row, tokenizer: Any) -> list[Segment]:
     """A row as the model reads it, in pieces."""
     if row.text is not None:
@@ -120,7 +120,11 @@ def segments(row: Row, tokenizer: Any) -> list[Segment]:
     ]
 
 
-def _token_row(row: Row, tokenizer: Any, max_length: int, completion_only: bool) -> TokenRow:
+def token_row(row: Row, tokenizer: Any, max_length: int, completion_only: bool = True) -> TokenRow:
+    """Token ids and labels of a row, cut at `max_length`.
+
+    Raises UserError naming file and line when a chat template refuses the row.
+    """
     ids: list[int] = []
     labels: list[int] = []
     end = tokenizer.eos_token_id

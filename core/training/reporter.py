@@ -40,6 +40,8 @@ class Reporter:
         self._parent = os.getppid()
         self._last_event: Event | None = None
         self._stop_asked: str | None = None
+        self._stop_told = False
+        self._telling = threading.Lock()
         self._checkpoint_asked = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -100,6 +102,10 @@ class Reporter:
                 self.ask_to_stop("a stop was requested")
             elif kind == "checkpoint":
                 self._checkpoint_asked = True
+        with self._telling:  # a signal handler may not write: it could interrupt a write
+            if self._stop_asked and not self._stop_told:
+                self._stop_told = True
+                self.event("stopping", why=self._stop_asked)
 
     def _beat(self) -> None:
         next_hardware = 0.0

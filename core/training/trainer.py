@@ -149,6 +149,7 @@ class RunTrainer(Trainer):
         best = self.state.best_metric
         is_best = best is None or loss < best
         self._reporter.event("eval", step=step, eval_loss=loss, best=is_best)
+        self._since = (time.monotonic(), self._tokens)  # evaluating is not slow training
         self._reporter.update(eval_loss=loss)
         if is_best:
             self._reporter.update(best_eval_loss=loss, best_step=step)

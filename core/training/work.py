@@ -15,8 +15,8 @@ from transformers import TrainerState, set_seed
 from transformers.utils import logging as transformers_logging
 
 from finetune_tui.core.data.reading import read_rows, split_rows
-from finetune_tui.core.data.rows import Row
-from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, tokenise
+from finetune_tui.core.data.rows import BadRow, Row
+from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, token_row
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.files import sync_folder
 from finetune_tui.core.memory.estimate import estimate, precision_of
@@ -169,37 +169,40 @@ def _read_data(spec: Spec, tokenizer: Any, reporter: Reporter) -> Data:
 def _tokenise(
     rows: Sequence[Row], spec: Spec, tokenizer: Any, reporter: Reporter
 ) -> list[TokenRow]:
+    """The rows that have something to train; the others are named. With `strict` they are an error."""
     tokenised: list[TokenRow] = []
-    cut = 0
+    unusable: list[BadRow] = []
     next_word = time.monotonic()
-    pairs = tokenise(rows, tokenizer, spec.max_length, spec.completion_only_loss)
-    for done, (row, tokens) in enumerate(pairs):
+    for done, row in enumerate(rows):
         if time.monotonic() >= next_word:
             next_word = time.monotonic() + 1
             reporter.phase("tokenising", done, len(rows))
             reporter.check()
-        cut += bool(tokens.cut)
-        if tokens.trained:
-            tokenised.append(tokens)
+        try:
+            tokens = token_row(row, tokenizer, spec.max_length, spec.completion_only_loss)
+            if not tokens.trained:
+                raise UserError("no trained tokens", where=f"{row.path}:{row.line}")
+        except UserError as error:
+            if spec.strict:
+                raise
+            unusable.append(BadRow(row.path, row.line, error.message))
         else:
-            reporter.event(
-                "warning", message="skipped: no trained tokens", where=f"{row.path}:{row.line}"
-            )
+            tokenised.append(tokens)
+    _say_bad_rows(unusable, reporter)
+    cut = sum(row.cut > 0 for row in tokenised)
     if cut:
-        message = (
-            f"{cut} of {len(rows)} rows are longer than max_length {spec.max_length} and were cut"
-        )
+        longest = spec.max_length
+        message = f"{cut} of {len(rows)} rows are longer than max_length {longest} and were cut"
         reporter.event("warning", message=message, where="max_length")
     return tokenised
 
 
-def _say_bad_rows(bad_rows: Sequence[Any], reporter: Reporter, most: int = 20) -> None:
+def _say_bad_rows(bad_rows: Sequence[BadRow], reporter: Reporter, most: int = 20) -> None:
     for bad in bad_rows[:most]:
         reporter.event("warning", message=f"skipped: {bad.error}", where=f"{bad.path}:{bad.line}")
     if len(bad_rows) > most:
-        reporter.event(
-            "warning", message=f"{len(bad_rows) - most} more bad rows skipped", where=None
-        )
+        message = f"{len(bad_rows) - most} more bad rows skipped"
+        reporter.event("warning", message=message, where=None)
 
 
 def _trainer(

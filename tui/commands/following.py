@@ -94,7 +94,7 @@ class _Teller:
             say(state.hint)
         if liveness.status is Status.FINISHED:
             self._say_result()
-        elif liveness.status is Status.STOPPED or not good:
+        elif "resume" not in (state.hint or ""):
             say(f"go on with: finetune-tui resume {self._run.short_id}")
         return 0 if good else 1
 

@@ -83,13 +83,20 @@ class PhaseList:
     def feed(self, event: Event) -> None:
         time = number(event.get("t"))
         if event["kind"] == "started":
-            self.current = PhaseRow("starting", time)
-            self.rows = [self.current]
+            # The worker says `starting`, imports for seconds, and only then knows what it has started.
+            if self.current is None or self.current.name != "starting":
+                self._begin(time)
+        elif event["kind"] == "phase" and event.get("phase") == "starting":
+            self._begin(time)
         elif event["kind"] == "phase":
             self._feed_phase(event, time)
         elif event["kind"] in ENDINGS and self.current:
             self.current.leave(time)
             self.current = None
+
+    def _begin(self, time: float | None) -> None:
+        self.current = PhaseRow("starting", time)
+        self.rows = [self.current]
 
     def _feed_phase(self, event: Event, time: float | None) -> None:
         name = plain(str(event.get("phase") or ""), 20)

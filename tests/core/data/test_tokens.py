@@ -8,7 +8,7 @@ import pytest
 
 from finetune_tui.core import demo
 from finetune_tui.core.data.rows import Row, row_from
-from finetune_tui.core.data.tokens import IGNORED, TokenRow, load_tokenizer, plain_chat, tokenise
+from finetune_tui.core.data.tokens import IGNORED, TokenRow, load_tokenizer, plain_chat, token_row
 from finetune_tui.core.errors import UserError, WorkFailed
 
 CHATML = (
@@ -33,8 +33,7 @@ def tokenizer() -> Any:
 
 def tokens_of(value: dict[str, Any], tokenizer: Any, longest: int = 1000) -> TokenRow:
     row: Row = row_from(value, Path("d.jsonl"), 3)
-    ((_, tokens),) = tokenise([row], tokenizer, longest)
-    return tokens
+    return token_row(row, tokenizer, longest)
 
 
 def trained_text(tokens: TokenRow, tokenizer: Any) -> str:
@@ -56,7 +55,7 @@ def test_a_text_trains_whole(tokenizer: Any) -> None:
 
 def test_prompts_train_too_when_asked(tokenizer: Any) -> None:
     row = row_from({"prompt": "2 red lamps", "completion": " yes"}, Path("d"), 1)
-    ((_, tokens),) = tokenise([row], tokenizer, 100, completion_only=False)
+    tokens = token_row(row, tokenizer, 100, completion_only=False)
     assert IGNORED not in tokens.labels
 
 

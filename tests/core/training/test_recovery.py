@@ -101,7 +101,9 @@ def test_a_supervisor_alone_killed_does_not_stop_the_work(
     assert adapter_bytes(run) == adapter_bytes(straight)
 
 
-@pytest.mark.parametrize("how", ["request", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "how", ["request", pytest.param("SIGINT", marks=pytest.mark.soak), "SIGTERM"]
+)
 def test_a_stop_keeps_the_last_step_and_goes_on_from_there(
     make_run: MakeRun, straight: RunDirectory, how: str
 ) -> None:
