@@ -51,5 +51,5 @@ def read_json(path: Path, limit: int = 64 * 2**20) -> Any:
         raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from error
     except json.JSONDecodeError as error:
         raise UserError(f"not JSON ({error.msg})", where=f"{path}:{error.lineno}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # bad UTF-8, thousands of digits, of brackets
         raise UserError(f"not JSON ({type(error).__name__})", where=str(path)) from error

@@ -7,6 +7,7 @@ Run after adding a file with `id`, `about` and `config` to core/models/entries/:
 
 import json
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig
 
@@ -25,8 +26,22 @@ def build(file: Path) -> None:
         config = AutoConfig.for_model(facts.pop("model_type"), **facts)
     manifest = inspect_config(config, entry["id"])
     entry["manifest"] = manifest.to_json()
-    file.write_text(json.dumps(entry, indent=1) + "\n")
+    file.write_text(_written(entry) + "\n")
     print(f"{entry['id']}: {len(manifest.modules)} modules, {manifest.parameters:,} parameters")
+
+
+def _written(value: Any, indent: str = "") -> str:
+    """JSON to be read in a diff: what fits on a line stands on one."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(flat) <= 110 or not isinstance(value, dict | list):
+        return flat
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key)}: {_written(item, deeper)}" for key, item in value.items()]
+    else:
+        items = [_written(item, deeper) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{closing}"
 
 
 if __name__ == "__main__":

@@ -169,6 +169,16 @@ class FinetuneApp(App[str | None]):
         assert self._exception is not None  # set by whoever calls this
         self.panic(Text(f"finetune-tui: {told(self._exception, self.services.home)}"))
 
+    def read(self, title: str, make: Callable[[], str]) -> None:
+        """Show a Markdown text over the screen; `make` may take a while, beside it."""
+        from finetune_tui.tui.screens.reading import ReadingScreen
+
+        def made(text: str) -> None:
+            self._frame(Footline).hush()
+            self.push_screen(ReadingScreen(plain(title), text))
+
+        self.in_thread(make, made, group="reading")
+
     # Work in threads
 
     def in_thread(
@@ -266,7 +276,15 @@ class FinetuneApp(App[str | None]):
             self.call_later(self.action_show_place, show)
 
         self.say(f"opening {reference.title}…")
-        self.in_thread(lambda: self.services.load_manifest(reference), opened, group="model")
+        self.in_thread(lambda: self._load(reference), opened, group="model")
+
+    def _load(self, reference: "ModelReference") -> "Manifest":
+        """The manifest, with what the tree derives from it made already: beside the screen."""
+        from finetune_tui.tui.widgets.tree_shape import shape_of
+
+        manifest = self.services.load_manifest(reference)
+        shape_of(manifest).prepare()
+        return manifest
 
     def _read_chosen_data(self) -> None:
         """Read the files that the spec names, so that every place can say what is in them."""

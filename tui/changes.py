@@ -66,3 +66,9 @@ def _spans(numbers: list[int]) -> list[str]:
         found = [number for _, number in run]
         spans.append(str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}")
     return spans
+
+
+def without_block(manifest: Manifest, name: str) -> str:
+    """`model.layers.7.mlp.fc2` → `mlp.fc2`; a name outside the blocks stays whole."""
+    block = manifest.block_index(name)
+    return name if block is None else name.removeprefix(f"{manifest.blocks_at}.{block}")

@@ -54,7 +54,17 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("--json", action="store_true", help="answer in JSON")
         made[name].add_argument("--home", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     made["inspect"].add_argument("model")
+    instead = made["inspect"].add_mutually_exclusive_group()
+    instead.add_argument(
+        "--report", action="store_true", help="the architecture report, in Markdown"
+    )
+    instead.add_argument("--against", metavar="MODEL", help="what is different in this other model")
     made["presets"].add_argument("model", nargs="?")
+    made["presets"].add_argument(
+        "--preset",
+        nargs="+",
+        help="only these; any k in bitfit-top-8, any attention-only-blocks-8-15",
+    )
     made["estimate"].add_argument("model")
     made["estimate"].add_argument("--preset")
     _add_set(made["estimate"])

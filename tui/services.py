@@ -1,6 +1,6 @@
 """Services: everything the screens ask of the machine, injected so that screens are tested as pictures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from finetune_tui.core.hardware import Hardware
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
+    from finetune_tui.core.models.weights import Cached
     from finetune_tui.core.runs.directory import RunDirectory
     from finetune_tui.core.tuning.spec import Spec
 
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 class Services:
     """All may block; call them in a thread. Each raises UserError when the request cannot be met.
 
-    home: where runs live. clock: seconds since 1970. start_run: makes a run of the spec and starts its
-    supervisor. request: drops `stop`, `checkpoint`, `pause` or `resume` for a run's worker. examine: what
-    this machine can do (seconds).
+    home: where runs live. clock: seconds since 1970. scan_models: which of these Hub ids are on this
+    disk. start_run: makes a run of the spec and starts its supervisor. request: drops `stop`,
+    `checkpoint`, `pause` or `resume` for a run's worker. examine: what this machine can do (seconds).
     """
 
     home: Path
     clock: Callable[[], float]
     read_hardware: Callable[[], "Hardware"]
     load_manifest: Callable[["ModelReference"], "Manifest"]
+    scan_models: Callable[[Iterable[str]], "dict[str, Cached]"]
     start_run: Callable[["Spec"], "RunDirectory"]
     resume_run: Callable[["RunDirectory"], None]
     request: Callable[["RunDirectory", str], None]
@@ -82,11 +84,17 @@ def real_services(home: Path) -> Services:
 
         return load_manifest(reference, inspect_folder)
 
+    def scan_models(names: Iterable[str]) -> "dict[str, Cached]":
+        from finetune_tui.core.models.weights import scan_cache
+
+        return scan_cache(names)
+
     return Services(
         home=home,
         clock=time.time,
         read_hardware=read_hardware,
         load_manifest=load_manifest,
+        scan_models=scan_models,
         start_run=start_run,
         resume_run=resume_run,
         request=request,

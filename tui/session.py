@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS, ResolvedPreset, resolve_preset
-from finetune_tui.core.tuning.selection import Selection, toggled, trainable_parameters
+from finetune_tui.core.tuning.selection import Selection, trainable_parameters
 from finetune_tui.core.tuning.spec import Spec, selection_of, with_selection
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Session:
         self._past: list[_Chosen] = []
         self._future: list[_Chosen] = []
         self._merging: object = None
+        self._trainable: tuple[Selection, int, int] | None = None
 
     # The model
 
@@ -71,12 +73,13 @@ class Session:
             chosen = selection_of(kept, manifest)
         elif kept.preset:
             try:
-                chosen = resolve_preset(kept.preset, manifest).selection
+                chosen = resolved(kept.preset, manifest).selection
             except UserError:
                 kept = kept.changed(preset=None)
         if kept.train_files != self.spec.train_files:
             self.data = None
         self.spec, self.reference, self.manifest = kept, reference, manifest
+        self._trainable = None
         self.selection = chosen
         self._past.clear()
         self._future.clear()
@@ -99,7 +102,7 @@ class Session:
         """What that preset alone selects; nothing without one."""
         if self.preset is None or self.manifest is None:
             return Selection()
-        return resolve_preset(self.preset, self.manifest).selection
+        return resolved(self.preset, self.manifest).selection
 
     @property
     def is_changed(self) -> bool:
@@ -111,32 +114,55 @@ class Session:
         found = []
         for name in PRESETS if self.manifest else ():
             try:
-                found.append(resolve_preset(name, self._opened()))
+                found.append(resolved(name, self._opened()))
             except UserError:
                 continue
         return found
 
     def choose_preset(self, name: str) -> tuple[str, ...]:
         """Select what it says; what a person must know about how it resolved. Raises UserError."""
-        resolved = resolve_preset(name, self._opened())
-        self._select(resolved.selection, preset=resolved.preset.id)
-        return resolved.notes
+        found = resolved(name, self._opened())
+        self._select(found.selection, preset=found.preset.id)
+        return found.notes
 
     def toggle(self, names: Iterable[str], choice: Choice = LORA) -> None:
-        """Any of them without the choice's mode: all get it. All have it: all frozen."""
-        self._select(toggled(self._opened(), self.selection, names, choice), self.preset)
+        """Any of them without the choice's mode: all get it. All have it: all frozen.
+
+        The names are of modules that can have this mode, as the tree's rows give them.
+        """
+        self._opened()
+        wanted = tuple(names)
+        get = self.selection.choices.get
+        every = all((now := get(name)) and now.mode is choice.mode for name in wanted)
+        self._select(self.selection.set(wanted, None if every else choice), self.preset)
 
     def choose(
-        self, names: Iterable[str], mode: Mode, r: int | None = None, merge: object = None
-    ) -> None:
-        """Give all of them a mode, and a rank of their own whose alpha keeps the spec's scale.
+        self,
+        names: Iterable[str],
+        mode: Mode,
+        r: int | None = None,
+        lora_alpha: int | None = None,
+        merge: object = None,
+    ) -> Choice:
+        """Give all of them a mode; for LoRA a rank of their own, whose alpha keeps the spec's scale.
 
-        Calls in a row with the same `merge` are one step of undo.
+        Calls in a row with the same `merge` are one step of undo. Returns what they were given.
         """
-        choice = Choice(mode)
-        if mode is Mode.LORA and r is not None and r != self.spec.lora_r:
-            choice = Choice(mode, r, round(self.spec.lora_alpha * r / self.spec.lora_r))
+        choice = self.choice_for(mode, r, lora_alpha)
         self._select(self.selection.set(names, choice), self.preset, merge)
+        return choice
+
+    def choice_for(self, mode: Mode, r: int | None = None, lora_alpha: int | None = None) -> Choice:
+        """The choice in which only what differs from the spec is written."""
+        if mode is not Mode.LORA:
+            return Choice(mode)
+        if r == self.spec.lora_r:
+            r = None
+        if r is not None and lora_alpha is None:
+            lora_alpha = round(self.spec.lora_alpha * r / self.spec.lora_r)
+        if lora_alpha == self.spec.lora_alpha and r is None:
+            lora_alpha = None
+        return Choice(mode, r, lora_alpha)
 
     def undo(self) -> bool:
         """Whether there was something to take back."""
@@ -148,7 +174,10 @@ class Session:
     @property
     def trainable(self) -> int:
         """How many numbers train now."""
-        return self.trainable_of(self.selection)
+        told, r = self._trainable, self.spec.lora_r
+        if told is None or told[0] is not self.selection or told[1] != r:
+            told = self._trainable = (self.selection, r, self.trainable_of(self.selection))
+        return told[2]
 
     def trainable_of(self, selection: Selection) -> int:
         if self.manifest is None:
@@ -240,15 +269,6 @@ class Session:
 
         return fits(estimate, self.free_bytes)
 
-    def device_bytes_of(self, selection: Selection) -> int | None:
-        """What another selection would take at the present precision."""
-        precision = self.precision
-        if self.manifest is None or precision is None:
-            return None
-        from finetune_tui.core.memory.estimate import estimate
-
-        return estimate(self.manifest, selection, self.spec, precision).device
-
     # Inside
 
     def _opened(self) -> "Manifest":
@@ -296,3 +316,9 @@ class Session:
             from finetune_tui.core.memory.estimate import estimate_all
 
             self.estimates = estimate_all(self.manifest, self.selection, self.spec)
+
+
+@lru_cache(maxsize=256)
+def resolved(name: str, manifest: "Manifest") -> ResolvedPreset:
+    """A preset on a model, resolved once. Raises UserError as `resolve_preset` does."""
+    return resolve_preset(name, manifest)

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from finetune_tui.core.errors import UserError, WorkFailed
+from finetune_tui.core.limits import LONGEST, TOO_LONG
 
 TIMEOUT = 120.0  # seconds for one call
 MOST_MEMORY = 8 * 2**30  # bytes resident; a limit on address space would kill CUDA
@@ -38,6 +39,7 @@ class CallProcess:
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._ids = itertools.count(1)
         self._turn = threading.Lock()
+        self._doing = ""  # for people: what the other side said last
 
     def __enter__(self) -> "CallProcess":
         return self
@@ -66,6 +68,7 @@ class CallProcess:
         """
         with self._turn:
             process = self._started()
+            self._doing = name
             id = next(self._ids)
             self._send(process, {"id": id, "call": name, "params": params})
             deadline = time.monotonic() + timeout
@@ -75,6 +78,7 @@ class CallProcess:
                 if answer is not None and answer["id"] == id:
                     if "progress" not in answer:
                         return _result(answer)
+                    self._doing = str(answer["progress"].get("words") or name)
                     if on_progress:
                         on_progress(answer["progress"])
                 if cancelled is not None and cancelled.is_set() and not cancel_sent:
@@ -159,6 +163,11 @@ class CallProcess:
         last = (self._stderr.read()[-4000:].strip().splitlines() or ["no words"])[-1]
         self._stderr.seek(0)
         self._stderr.truncate()
+        if code == -TOO_LONG:
+            return WorkFailed(
+                f"{self._doing} did not come to an end within {LONGEST:.0f} s and was ended",
+                hint="what the model brings, its config, tokenizer or chat template, is at fault",
+            )
         return WorkFailed(f"the helper process ended with code {code} ({last})")
 
 

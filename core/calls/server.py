@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.text import plain
 
 # Named, not imported: this room knows no torch, and a call loads only what it needs.
 CALLS = {
@@ -68,7 +69,8 @@ class Server:
         except UserError as error:
             self._say({"id": id, "error": error.to_json(), "exit_code": error.exit_code})
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
+            first = (str(error).strip().splitlines() or [""])[0]
+            message = plain(f"{type(error).__name__}: {first}", 300)
             self._say({"id": id, "error": UserError(message).to_json(), "exit_code": 1})
 
     def _say(self, answer: dict[str, Any]) -> None:

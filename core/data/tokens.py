@@ -15,6 +15,7 @@ from finetune_tui.core.data.reading import read_rows
 from finetune_tui.core.data.report import lengths_of, report_on
 from finetune_tui.core.data.rows import BadRow, Row
 from finetune_tui.core.errors import UserError, WorkFailed
+from finetune_tui.core.limits import bounded_memory, clock
 
 IGNORED = -100
 """The label torch's cross-entropy leaves out."""
@@ -49,7 +50,7 @@ def load_tokenizer(weights: str, name: str) -> Any:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WorkFailed(
             f"the tokenizer cannot be loaded ({reason})",
@@ -67,6 +68,11 @@ def tokens_call(params: dict[str, Any], progress: Any) -> dict[str, Any]:
     """The call `tokens`: {"files", "weights", "name", "max_length", "strict"} → the data report as JSON,
     counted in tokens: how many, how many train, how long rows are, whether the end token trains.
     """
+    with bounded_memory():
+        return _counted(params, progress)
+
+
+def _counted(params: dict[str, Any], progress: Any) -> dict[str, Any]:
     progress({"words": "loading the tokenizer"})
     tokenizer = load_tokenizer(params["weights"], params["name"])
     found = read_rows([Path(file) for file in params["files"]], strict=params["strict"])
@@ -123,8 +129,26 @@ def segments(row: Row, tokenizer: Any) -> list[Segment]:
 def token_row(row: Row, tokenizer: Any, max_length: int, completion_only: bool = True) -> TokenRow:
     """Token ids and labels of a row, cut at `max_length`.
 
-    Raises UserError naming file and line when a chat template refuses the row.
+    Raises UserError naming file and line when a chat template refuses the row or fills the memory.
+    A tokenizer or template that does not end ends this process: see `core.limits`.
     """
+    try:
+        with clock():
+            return _token_row(row, tokenizer, max_length, completion_only)
+    except MemoryError as error:
+        raise UserError(
+            "too much memory for one row: its text or the chat template",
+            where=f"{row.path}:{row.line}",
+        ) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # Rust's, and no Exception
+            raise
+        raise UserError(
+            f"the tokenizer gives up on this row ({error})", where=f"{row.path}:{row.line}"
+        ) from error
+
+
+def _token_row(row: Row, tokenizer: Any, max_length: int, completion_only: bool) -> TokenRow:
     ids: list[int] = []
     labels: list[int] = []
     end = tokenizer.eos_token_id

@@ -10,9 +10,16 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from finetune_tui.core.models.manifest import Manifest, Module
+from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.models.roles import Role
-from finetune_tui.core.tuning.selection import Selection, lora_modules
+from finetune_tui.core.tuning.modes import Mode
+from finetune_tui.core.tuning.selection import (
+    Selection,
+    is_quantised,
+    lora_modules,
+    module_parameters,
+    trainable_parameters,
+)
 from finetune_tui.core.tuning.spec import Spec
 
 MIB = 2**20
@@ -91,14 +98,15 @@ def estimate(
 ) -> Estimate:
     """One training step of this selection, at `spec.max_length` tokens a row and a full batch."""
     adapted = _adapted(manifest, selection, spec)
-    trainable = sum(one.r * (one.inputs + one.outputs) for one in adapted)
-    weights = weight_bytes(manifest, precision)
-    adapters = 4 * trainable
+    trainable = trainable_parameters(manifest, selection, spec.lora_r)
+    weights = weight_bytes(manifest, precision) - _replaced_bytes(manifest, selection, precision)
+    adapters = 4 * trainable  # whatever the mode, what trains is float32
     gradients = 4 * trainable
     optimizer = _optimizer_bytes(spec, trainable)
     tokens = spec.per_device_train_batch_size * spec.max_length
     unit = 4 if precision is Precision.FP32 else 2
-    activations = tokens * _saved_per_token(manifest, adapted, spec, unit)
+    saved = _saved_per_token(manifest, selection, adapted, spec, unit)
+    activations = tokens * saved
     logits_at_loss = 12 * tokens * manifest.config.vocabulary
     block = tokens * _block_backward_per_token(manifest, unit)
 
@@ -136,6 +144,21 @@ def estimate(
     )
 
 
+def _replaced_bytes(manifest: Manifest, selection: Selection, precision: Precision) -> int:
+    """Frozen bytes that training in place turns into trainable ones.
+
+    `bias`, and `full` without LoRA, make the model's own parameters trainable; `full` beside LoRA keeps
+    the frozen copy, because PEFT can switch its adapters off.
+    """
+    modes = [Mode.BIAS] if selection.names(Mode.LORA) else [Mode.BIAS, Mode.FULL]
+    numbers = sum(
+        module_parameters(manifest, manifest.module(name), selection.choices[name], lora_r=0)
+        for mode in modes
+        for name in selection.names(mode)
+    )
+    return (4 if precision is Precision.FP32 else 2) * numbers
+
+
 def weight_bytes(manifest: Manifest, precision: Precision) -> int:
     """The frozen weights. bitsandbytes leaves embedding, head, norms and biases at 16 bits."""
     if precision is Precision.FP32:
@@ -148,11 +171,6 @@ def weight_bytes(manifest: Manifest, precision: Precision) -> int:
         return facts.numbers + 4 * facts.rows + rest
     scales = facts.numbers // 64
     return facts.numbers // 2 + scales + 4 * (scales // 256) + NF4_TABLES * facts.linears + rest
-
-
-def is_quantised(module: Module) -> bool:
-    """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
-    return module.cls == "Linear" and module.role is not Role.HEAD and module.leaf_name != "lm_head"
 
 
 def fits(estimate: Estimate, free: int | None) -> bool | None:
@@ -226,7 +244,9 @@ def _optimizer_bytes(spec: Spec, trainable: int) -> int:
     return 8 * trainable
 
 
-def _saved_per_token(manifest: Manifest, adapted: list[_Adapted], spec: Spec, unit: int) -> int:
+def _saved_per_token(
+    manifest: Manifest, selection: Selection, adapted: list[_Adapted], spec: Spec, unit: int
+) -> int:
     """Bytes a token leaves behind for the backward pass, over all blocks."""
     config = manifest.config
     if spec.gradient_checkpointing:
@@ -236,14 +256,28 @@ def _saved_per_token(manifest: Manifest, adapted: list[_Adapted], spec: Spec, un
     saved = norm + unit * attention + 4 * config.heads + _mlp_saved(manifest, unit)
     dropped = 1 if spec.lora_dropout else 0
     lora = sum(unit * (one.inputs + one.r) + dropped * one.inputs for one in adapted)
-    return (config.blocks - _lowest_block(config.blocks, adapted)) * saved + lora
+    return (
+        (config.blocks - _lowest_block(manifest, selection)) * saved
+        + lora
+        + _full_inputs(manifest, selection, unit)
+    )
 
 
-def _lowest_block(blocks: int, adapted: list[_Adapted]) -> int:
-    """Blocks below the lowest trainable one save nothing; an adapted embedding lies below them all."""
-    if any(one.role is Role.EMBEDDING for one in adapted):
-        return 0
-    return min((one.block for one in adapted if one.block is not None), default=blocks)
+def _lowest_block(manifest: Manifest, selection: Selection) -> int:
+    """Blocks below the lowest that trains save nothing; a trained embedding lies below them all."""
+    lowest = manifest.config.blocks
+    for name in selection.choices:
+        block = _place(manifest, name)[2]
+        if block is not None:
+            lowest = min(lowest, block)
+        elif manifest.module(name).role is Role.EMBEDDING:
+            return 0
+    return lowest
+
+
+def _full_inputs(manifest: Manifest, selection: Selection, unit: int) -> int:
+    """A matrix that trains in full keeps its own input for its gradient."""
+    return sum(unit * _place(manifest, name)[0] for name in selection.names(Mode.FULL))
 
 
 def _mlp_saved(manifest: Manifest, unit: int) -> int:

@@ -69,3 +69,14 @@ def catalog() -> dict[str, CatalogEntry]:
 @cache
 def _read_manifest(file: Path) -> Manifest:
     return Manifest.from_json(json.loads(file.read_bytes())["manifest"])
+
+
+def find_entries(name: str) -> list[CatalogEntry]:
+    """What `name` may mean: the entry of that id or short name, else all that it begins.
+
+    'microsoft/phi-2', 'phi-2' and 'phi-3.5-mini' mean one; 'phi-3-mini' may be the 4k or the 128k.
+    """
+    asked = name.lower()
+    entries = catalog().values()
+    exact = [entry for entry in entries if asked in (entry.id.lower(), entry.short_name)]
+    return exact or [entry for entry in entries if entry.short_name.startswith(f"{asked}-")]

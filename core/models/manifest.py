@@ -10,10 +10,13 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.roles import Role
 from finetune_tui.core.text import did_you_mean
 
+PARAMETER = "Parameter"
+"""The class of a packed parameter's line: the weights of many experts in one tensor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One module as torch names it.
+    """One module as torch names it, or a packed parameter, named `<its module>.<parameter>`.
 
     own: its own parameters as (name, shape), biases included. parameters: count of the whole subtree,
     as `sum(p.numel() for p in module.parameters())` counts it. shape: of its `weight`, else None.
@@ -39,7 +42,19 @@ class Module:
         shape = self.shape
         if shape is None or len(shape) != 2:
             return None
-        return (shape[0], shape[1]) if self.cls == "Embedding" else (shape[1], shape[0])
+        # GPT-2's Conv1D holds its matrix transposed; Gemma's embedding has a class of its own.
+        inputs_first = self.cls == "Conv1D" or self.cls.endswith("Embedding")
+        return (shape[0], shape[1]) if inputs_first else (shape[1], shape[0])
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether this line is a packed parameter (expert weights), not a module of its own."""
+        return self.cls == PARAMETER
+
+    @property
+    def is_quantisable(self) -> bool:
+        """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
+        return self.cls == "Linear" and self.role is not Role.HEAD and self.leaf_name != "lm_head"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +73,19 @@ class ModelConfig:
     tied: bool
     dtype: str | None
     activation: str | None
+    positions: str | None = None  # in words: "rotary over 40% of each head"
+    sliding_window: int | None = None  # tokens that attention reaches back, in some or all blocks
+    experts: int | None = None
+    experts_per_token: int | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
     """A model's tree in torch's own order (`named_modules`), the root first under the name "".
+
+    A packed parameter has a line right after its module, which keeps it among its own too.
+    tied: names of parameters that are one tensor; the root counts it once, as torch does.
+    guessed: roles come from the structure, not from a family's table.
 
     Hashes by identity, so that what is derived from one can be remembered without reading it all.
     """
@@ -74,6 +97,7 @@ class Manifest:
     modules: tuple[Module, ...]
     tied: tuple[tuple[str, ...], ...] = ()
     blocks_at: str = ""
+    guessed: bool = False
     _children: dict[str, tuple[Module, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -138,6 +162,7 @@ class Manifest:
             "modules": _fold(self),
             "tied": [list(group) for group in self.tied],
             "blocks_at": self.blocks_at,
+            "guessed": self.guessed,
         }
 
     @classmethod
@@ -149,10 +174,11 @@ class Manifest:
             model=str(data["model"]),
             architecture=str(data["architecture"]),
             family=str(data["family"]),
-            config=ModelConfig(**{key: data["config"][key] for key in known}),
+            config=ModelConfig(**{key: data["config"][key] for key in known & set(data["config"])}),
             modules=tuple(_unfold(data["modules"], blocks_at)),
             tied=tuple(tuple(group) for group in data["tied"]),
             blocks_at=blocks_at,
+            guessed=bool(data.get("guessed", False)),
         )
 
 
@@ -162,6 +188,7 @@ def inspect_answer(manifest: Manifest) -> dict[str, Any]:
         "model": manifest.model,
         "architecture": manifest.architecture,
         "family": manifest.family,
+        "guessed": manifest.guessed,
         "parameters": manifest.parameters,
         "blocks": manifest.blocks,
         "config": asdict(manifest.config),

@@ -72,32 +72,69 @@ _ATTENTION = {
     "q_proj": Role.QUERY,
     "k_proj": Role.KEY,
     "v_proj": Role.VALUE,
-    "qkv_proj": Role.QKV,
     "o_proj": Role.ATTENTION_OUTPUT,
 }
 _GATED_MLP = {
     "gate_proj": Role.MLP_GATE,
     "up_proj": Role.MLP_IN,
-    "gate_up_proj": Role.GATE_IN,
     "down_proj": Role.MLP_OUT,
 }
 _ENDS = {"embed_tokens": Role.EMBEDDING, "lm_head": Role.HEAD}
-_NORMS = dict.fromkeys(
-    ("input_layernorm", "post_attention_layernorm", "final_layernorm", "norm"), Role.NORM
-)
-_LLAMA_LIKE = _ATTENTION | _GATED_MLP | _ENDS | _NORMS
-
-FAMILIES: dict[str, dict[str, Role]] = {
-    "phi": _ATTENTION
-    | {"dense": Role.ATTENTION_OUTPUT, "fc1": Role.MLP_IN, "fc2": Role.MLP_OUT}
-    | _ENDS
-    | _NORMS
-    | {"q_layernorm": Role.NORM, "k_layernorm": Role.NORM},
-    "phi3": _LLAMA_LIKE,
-    "llama": _LLAMA_LIKE,
-    "mistral": _LLAMA_LIKE,
-    "qwen2": _LLAMA_LIKE,
+_NORMS = {
+    "input_layernorm": Role.NORM,
+    "post_attention_layernorm": Role.NORM,
+    "norm": Role.NORM,
 }
+_HEAD_NORMS = {"q_norm": Role.NORM, "k_norm": Role.NORM}
+_FEEDFORWARD_NORMS = {
+    "pre_feedforward_layernorm": Role.NORM,
+    "post_feedforward_layernorm": Role.NORM,
+}
+
+_LLAMA = _ATTENTION | _GATED_MLP | _ENDS | _NORMS
+_GEMMA_2 = _LLAMA | _FEEDFORWARD_NORMS
+_QWEN_3 = _LLAMA | _HEAD_NORMS
+
+# `model_type` of the config → table. This is the one place where a family is added; Llama's row also
+# serves SmolLM2 and TinyLlama, Phi-3's also Phi-4-mini. What is not here is guessed: see `structure`.
+FAMILIES: dict[str, dict[str, Role]] = {
+    # Attention and MLP side by side behind one norm, biases everywhere.
+    "phi": {
+        "q_proj": Role.QUERY,
+        "k_proj": Role.KEY,
+        "v_proj": Role.VALUE,
+        "dense": Role.ATTENTION_OUTPUT,
+        "fc1": Role.MLP_IN,
+        "fc2": Role.MLP_OUT,
+        "input_layernorm": Role.NORM,
+        "final_layernorm": Role.NORM,
+        "q_layernorm": Role.NORM,
+        "k_layernorm": Role.NORM,
+    }
+    | _ENDS,
+    # Query, key and value in one matrix, gate and in likewise.
+    "phi3": {
+        "qkv_proj": Role.QKV,
+        "o_proj": Role.ATTENTION_OUTPUT,
+        "gate_up_proj": Role.GATE_IN,
+        "down_proj": Role.MLP_OUT,
+    }
+    | _ENDS
+    | _NORMS,
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _QWEN_3,
+    "qwen3_moe": _QWEN_3 | {"gate": Role.ROUTER},
+    "gemma2": _GEMMA_2,
+    "gemma3_text": _GEMMA_2 | _HEAD_NORMS,
+}
+
+FUSED: dict[Role, tuple[Role, ...]] = {
+    Role.QKV: (Role.QUERY, Role.KEY, Role.VALUE),
+    Role.GATE_IN: (Role.MLP_GATE, Role.MLP_IN),
+}
+"""Which roles one fused matrix holds; whoever trains one of them trains all of them."""
 
 
 def role_of(family: str, leaf_name: str) -> Role | None:

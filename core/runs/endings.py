@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune_tui.core.limits import LONGEST, TOO_LONG
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import Event
 from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.text import plain
 
 _LOG_TAIL = 8192  # bytes in which the log's last line is looked for
+_DOES_NOT_END = f"one row took longer than {LONGEST:.0f} s to turn into tokens"
+_DOES_NOT_END_HINT = (
+    "shorten that row, or do not use this model: its tokenizer or chat template loops"
+)
 _OUT_OF_MEMORY_HINT = "free memory on this machine, or load the model in fewer bits"
 
 
@@ -124,6 +129,8 @@ def _killed(run: RunDirectory, number: int, out_of_memory: bool) -> Ending:
     if number == signal.SIGKILL and out_of_memory:
         why = "killed by the kernel: out of memory"
         hint = f"{_OUT_OF_MEMORY_HINT}; {how_to_go_on(run)}"
+    elif number == TOO_LONG:
+        return Ending(Status.FAILED, _DOES_NOT_END, hint=_DOES_NOT_END_HINT, signal=number)
     else:
         why, hint = f"killed by {_signal_words(number)}", how_to_go_on(run)
     return Ending(Status.KILLED, why, hint=hint, signal=number)

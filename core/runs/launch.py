@@ -5,6 +5,7 @@ from pathlib import Path
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.resolve import Inspect, find_model, load_manifest
+from finetune_tui.core.models.weights import require_whole
 from finetune_tui.core.runs.directory import RunDirectory, create_run
 from finetune_tui.core.runs.start import start_run
 from finetune_tui.core.tuning.spec import Spec, selection_of, write_spec
@@ -25,6 +26,8 @@ def make_run(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
     reference = find_model(spec.model_name_or_path)
     manifest = load_manifest(reference, inspect)
     selection_of(spec, manifest)
+    if reference.folder is not None:
+        require_whole(reference.folder)
     if not spec.train_files:
         raise UserError("no training data is named", where="train_files", hint="name a JSONL file")
     for key, files in (("train_files", spec.train_files), ("eval_files", spec.eval_files)):

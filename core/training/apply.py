@@ -1,8 +1,13 @@
-"""Make a selection real: LoRA on exactly the modules that were named, nothing else trainable."""
+"""Make a selection real: exactly the modules that were named train, each in its mode, nothing else.
 
-from pathlib import Path
+`lora` is PEFT's. `full` beside it goes through PEFT's modules_to_save, so that one adapter holds both.
+`full` alone and `bias` are the model's own parameters, made trainable in float32: in pure bfloat16 a
+step of Adam is smaller than the weights can tell.
+"""
+
 from typing import Any
 
+import torch
 from peft import LoraConfig, get_peft_model
 
 from finetune_tui.core.errors import WorkFailed
@@ -11,51 +16,83 @@ from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
 from finetune_tui.core.tuning.spec import Spec
 
-_PEFT_PREFIX = "base_model.model."
+PEFT_PREFIX = "base_model.model."
 
 
 def apply_selection(model: Any, manifest: Manifest, selection: Selection, spec: Spec) -> Any:
-    """The PEFT model that trains this selection.
+    """The model that trains this selection: a PeftModel when anything in it is `lora`.
 
     PEFT matches names by their ending and trains what it finds, so what it adapted is compared with
     what was asked, module by module and number by number. Raises WorkFailed when they differ.
     """
-    names = selection.names(Mode.LORA)
-    ranks = {name: selection.choices[name].r for name in names}
-    alphas = {name: selection.choices[name].lora_alpha for name in names}
+    model.requires_grad_(False)
+    full, bias = selection.names(Mode.FULL), selection.names(Mode.BIAS)
+    if selection.names(Mode.LORA):
+        model = _with_adapters(model, manifest, selection, spec)
+    else:
+        for name in full:
+            for parameter in model.get_submodule(name).parameters(recurse=False):
+                parameter.requires_grad_(True)
+    for name in bias:
+        base_module(model, name).bias.requires_grad_(True)
+    _in_float32(model)
+    _check_count(model, trainable_parameters(manifest, selection, spec.lora_r))
+    return model
+
+
+def base_module(model: Any, name: str) -> Any:
+    """The module the manifest calls `name`, whether PEFT lies around the model or not."""
+    return model.get_submodule(PEFT_PREFIX + name if hasattr(model, "peft_config") else name)
+
+
+def _with_adapters(model: Any, manifest: Manifest, selection: Selection, spec: Spec) -> Any:
+    names, full = selection.names(Mode.LORA), selection.names(Mode.FULL)
+    chosen = {name: selection.choices[name] for name in names}
+    tied = {name.rpartition(".")[0] for group in manifest.tied for name in group}
     config = LoraConfig(
         task_type="CAUSAL_LM",
         target_modules=list(names),
+        modules_to_save=list(full) or None,
+        ensure_weight_tying=bool(tied & set(full)),
         r=spec.lora_r,
         lora_alpha=spec.lora_alpha,
         lora_dropout=spec.lora_dropout,
         use_rslora=spec.use_rslora,
-        rank_pattern={name: r for name, r in ranks.items() if r is not None},
-        alpha_pattern={name: alpha for name, alpha in alphas.items() if alpha is not None},
+        rank_pattern={name: one.r for name, one in chosen.items() if one.r is not None},
+        alpha_pattern={
+            name: one.lora_alpha for name, one in chosen.items() if one.lora_alpha is not None
+        },
     )
     adapted = get_peft_model(model, config)
-    _check_modules(adapted, set(names))
-    _check_count(adapted, trainable_parameters(manifest, selection, spec.lora_r))
+    _check_modules("LoRA", _named(adapted, _is_adapted), set(names))
+    saved = _named(adapted, lambda module: hasattr(module, "modules_to_save"))
+    _check_modules("full", saved - (tied - set(full)), set(full))
     return adapted
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """`folder` as plain PEFT loads it. The frozen embedding never goes along ("auto" would add it)."""
-    model.save_pretrained(folder, save_embedding_layers=False)
-    # PEFT writes a model card full of blanks; ours comes with the export.
-    (folder / "README.md").unlink(missing_ok=True)
-
-
-def _check_modules(adapted: Any, wanted: set[str]) -> None:
-    found = {
-        name.removeprefix(_PEFT_PREFIX)
+def _named(adapted: Any, matches: Any) -> set[str]:
+    return {
+        name.removeprefix(PEFT_PREFIX)
         for name, module in adapted.named_modules()
-        if hasattr(module, "lora_A") and (len(module.lora_A) or len(module.lora_embedding_A))
+        if name and matches(module)
     }
+
+
+def _is_adapted(module: Any) -> bool:
+    return hasattr(module, "lora_A") and bool(len(module.lora_A) or len(module.lora_embedding_A))
+
+
+def _in_float32(model: Any) -> None:
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype is not torch.float32:
+            parameter.data = parameter.data.float()
+
+
+def _check_modules(mode: str, found: set[str], wanted: set[str]) -> None:
     if found != wanted:
         odd = sorted(found ^ wanted)
         raise WorkFailed(
-            f"PEFT adapted other modules than were selected, first of {len(odd)}: {odd[0]}"
+            f"PEFT made other modules {mode} than were selected, first of {len(odd)}: {odd[0]}"
         )
 
 

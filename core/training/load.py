@@ -1,12 +1,11 @@
 """Load a base model: safetensors only, no code of its own, quantised when asked."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.models.resolve import ModelReference
@@ -47,20 +46,15 @@ def choose_device(spec: Spec, is_demo: bool) -> Device:
 
 def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
     """The frozen base model on its device, in its dtype. Raises WorkFailed when it cannot be loaded."""
-    if reference.folder is not None and not list(reference.folder.glob("*.safetensors")):
-        raise UserError(
-            "no *.safetensors in this folder",
-            where=str(reference.folder),
-            hint=_pickle_hint(reference.folder),
-        )
     quantised = spec.load_in_4bit or spec.load_in_8bit
     try:
+        config = AutoConfig.from_pretrained(reference.weights, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             reference.weights,
             dtype=device.dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation="sdpa",
+            attn_implementation=_attention(config),
             quantization_config=_quantisation(spec, device) if quantised else None,
             device_map={"": device.torch_device} if quantised and device.on_gpu else None,
         )
@@ -75,8 +69,17 @@ def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
     else:
         model.to(device.torch_device)
     model.config.use_cache = False
+    model.name_or_path = reference.public_name  # PEFT writes it down as the adapter's base
     model.requires_grad_(False)
     return model
+
+
+def _attention(config: Any) -> str:
+    """torch's own fused attention, said aloud: a config may name a kernel to download instead.
+
+    Gemma 2 caps its attention scores, which that kernel cannot.
+    """
+    return "eager" if config.model_type == "gemma2" else "sdpa"
 
 
 def _quantisation(spec: Spec, device: Device) -> Any:
@@ -95,12 +98,6 @@ def _avoid_cpu_bug(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - unknown to nn.Module
-
-
-def _pickle_hint(folder: Path) -> str:
-    if list(folder.glob("*.bin")) or list(folder.glob("*.pt")):
-        return "*.bin holds pickle, which can run code: convert it to safetensors"
-    return "give the folder that holds the weights"
 
 
 def _first_line(error: BaseException) -> str:

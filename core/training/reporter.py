@@ -54,9 +54,15 @@ class Reporter:
         """Append an event. Raises OSError when the disk is full: a run must not lose its record."""
         self._last_event = self._events.write(kind, **fields)
 
-    def phase(self, phase: str, done: int | None = None, total: int | None = None) -> None:
-        """Say what happens now; `done` of `total` in the unit of that phase."""
-        self.event("phase", phase=phase, done=done, total=total)
+    def phase(
+        self,
+        phase: str,
+        done: int | None = None,
+        total: int | None = None,
+        words: str | None = None,
+    ) -> None:
+        """Say what happens now; `done` of `total` in the unit of that phase (bytes of a download)."""
+        self.event("phase", phase=phase, done=done, total=total, words=words)
         with self._state_lock:
             self._state = self._state.changed(phase=phase)
 

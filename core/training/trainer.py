@@ -58,7 +58,6 @@ def _pad(values: list[int], length: int, filler: int) -> list[int]:
 
 def training_arguments(spec: Spec, device: Device, folder: Path, evaluates: bool) -> Any:
     """The spec in Trainer's words."""
-    quantised_or_half = device.dtype is not torch.float32
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=spec.per_device_train_batch_size,
@@ -74,7 +73,7 @@ def training_arguments(spec: Spec, device: Device, folder: Path, evaluates: bool
         optim=spec.optim,
         activation_checkpointing=spec.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
-        bf16=quantised_or_half and device.dtype is torch.bfloat16,
+        bf16=device.dtype is torch.bfloat16,
         fp16=device.on_gpu and device.dtype is torch.float16,
         use_cpu=not device.on_gpu,
         eval_strategy="steps" if evaluates and spec.eval_steps else "no",

@@ -1,11 +1,9 @@
 """The whole of a run, top to bottom: from spec to adapter."""
 
-import os
 import platform
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from finetune_tui.core.data.reading import read_rows, split_rows
 from finetune_tui.core.data.rows import BadRow, Row
 from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, token_row
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.files import sync_folder
+from finetune_tui.core.limits import bounded_memory
 from finetune_tui.core.memory.estimate import estimate, precision_of
 from finetune_tui.core.models.inspection import inspect_folder
 from finetune_tui.core.models.manifest import Manifest
@@ -27,10 +25,12 @@ from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.processes import host_name
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.training import checkpoint
-from finetune_tui.core.training.apply import apply_selection, save_adapter
+from finetune_tui.core.training.apply import apply_selection
+from finetune_tui.core.training.download import fetch_weights
 from finetune_tui.core.training.load import Device, choose_device, load_base
 from finetune_tui.core.training.replies import answer, can_be_asked
 from finetune_tui.core.training.reporter import Reporter, StopRequested
+from finetune_tui.core.training.results import Results, write_results
 from finetune_tui.core.training.trainer import Padding, RunTrainer, TokenRows, training_arguments
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
 from finetune_tui.core.tuning.spec import Spec, selection_of
@@ -67,9 +67,11 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     _say_started(plan, reporter)
     reporter.check()
 
+    plan = replace(plan, reference=fetch_weights(plan.reference, reporter))
     reporter.phase("loading")
-    tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
-    data = _read_data(plan.spec, tokenizer, reporter)
+    with bounded_memory():
+        tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
+        data = _read_data(plan.spec, tokenizer, reporter)
     reporter.phase("loading")
     model = load_base(plan.reference, plan.spec, plan.device)
     reporter.check()
@@ -90,10 +92,10 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
 
     reporter.phase("saving")
     trainer.restore_best()
-    size = _write_adapter(run, trainer.model)
-    reporter.update(adapter_bytes=size)
+    results = write_results(run, trainer.model, plan.selection)
+    reporter.update(adapter_bytes=results.bytes)
     _measure("after", trainer.model, tokenizer, data, plan.spec, reporter)
-    _say_finished(run, plan, reporter, time.monotonic() - began)
+    _say_finished(results, plan, reporter, time.monotonic() - began)
 
 
 def _plan(run: RunDirectory) -> Plan:
@@ -260,24 +262,7 @@ def _measure(
     reporter.event("measured", when=when, exact=exact, total=len(replies))
 
 
-def _write_adapter(run: RunDirectory, model: Any) -> int:
-    """adapter/, complete or absent; its size in bytes."""
-    aside = run.path / ".adapter.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        save_adapter(model, aside)
-        for path in aside.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        shutil.rmtree(run.adapter, ignore_errors=True)
-        aside.rename(run.adapter)
-        sync_folder(run.path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return sum(path.stat().st_size for path in run.adapter.iterdir())
-
-
-def _say_finished(run: RunDirectory, plan: Plan, reporter: Reporter, seconds: float) -> None:
+def _say_finished(results: Results, plan: Plan, reporter: Reporter, seconds: float) -> None:
     precision = precision_of(plan.spec, plan.device.on_gpu)
     predicted = estimate(plan.manifest, plan.selection, plan.spec, precision).allocated
     on_gpu = plan.device.on_gpu
@@ -286,8 +271,8 @@ def _say_finished(run: RunDirectory, plan: Plan, reporter: Reporter, seconds: fl
         steps=reporter.state.step,
         train_loss=reporter.state.loss,
         eval_loss=reporter.state.best_eval_loss,
-        adapter=str(run.adapter),
-        trained=None,
+        adapter=str(results.adapter) if results.adapter else None,
+        trained=str(results.trained) if results.trained else None,
         seconds=round(seconds, 1),
         peak_allocated=torch.cuda.max_memory_allocated() if on_gpu else None,
         peak_reserved=torch.cuda.max_memory_reserved() if on_gpu else None,

@@ -1,14 +1,18 @@
 """The selection: which module trains how. Immutable, so that undo is keeping the old one."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from finetune_tui.core.models.manifest import Manifest, Module
-from finetune_tui.core.models.roles import Role
+from finetune_tui.core.models.roles import FUSED, Role
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 
 # PEFT's LoRA layers exist for these classes; anything else raises inside PEFT, after minutes of loading.
 LORA_CLASSES = frozenset({"Linear", "Embedding", "Conv1D"})
+
+PACKED = "Parameter"
+"""The class of a manifest row that is a parameter and no module: the weights of many experts."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +39,20 @@ class Selection:
         return Selection(changed)
 
 
-def togglable(manifest: Manifest, name: str) -> tuple[str, ...]:
-    """The modules a toggle on this line of the tree acts on: itself, or the projections below it.
+def togglable(manifest: Manifest, name: str, mode: Mode = Mode.LORA) -> tuple[str, ...]:
+    """The modules that switching this line of the tree to `mode` acts on: itself, or those below it.
 
     Embedding and head are only reached by their own line: nobody who toggles the whole model means
-    to adapt the dictionary too.
+    to train the dictionary too.
     """
     module = manifest.module(name)
-    if refusal(manifest, name, Mode.LORA) is None:
+    if refusal(manifest, name, mode) is None:
         return (name,)
     return tuple(
         below.name
         for below in manifest.descendants(module.name)
         if below.role not in (Role.EMBEDDING, Role.HEAD)
-        and refusal(manifest, below.name, Mode.LORA) is None
+        and refusal(manifest, below.name, mode) is None
     )
 
 
@@ -76,24 +80,47 @@ def with_role(manifest: Manifest, role: Role) -> tuple[str, ...]:
     return tuple(module.name for module in manifest.modules if module.role is role)
 
 
+def with_roles_along(manifest: Manifest, name: str) -> tuple[Role, ...]:
+    """The roles a fused module holds: who selects one of them selects all. Empty: it is not fused."""
+    role = manifest.module(name).role
+    return FUSED.get(role, ()) if role else ()
+
+
+def alias_of(manifest: Manifest, name: str) -> str | None:
+    """The module that holds this one's matrix, when the two are tied: 'lm_head' → 'model.embed_tokens'."""
+    for group in manifest.tied:
+        first = group[0].rpartition(".")[0]
+        if name != first and f"{name}.weight" in group:
+            return first
+    return None
+
+
 def refusal(manifest: Manifest, name: str, mode: Mode) -> str | None:
     """Why `mode` cannot be on this module, in words for a person; None when it can."""
     module = manifest.module(name)
     if mode is Mode.FROZEN:
         return None
-    if mode is not Mode.LORA:
-        return f"this version trains in mode 'lora' only, not '{mode}'"
-    if module.cls not in LORA_CLASSES:
-        return f"a {module.cls or 'container'} has no matrix that LoRA could adapt"
-    if any(f"{name}.weight" in group for group in manifest.tied):
-        return "embedding and head share one matrix here, and LoRA on it is wrong after merging"
-    return None
+    if module.cls == PACKED or any(len(shape) > 2 for _, shape in module.own):
+        return "packed experts stay frozen in this version"
+    if mode is Mode.LORA:
+        return _lora_refusal(manifest, module)
+    if mode is Mode.BIAS:
+        return None if _own(module, "bias") else "it has no bias of its own"
+    if not module.own:
+        return f"a {module.cls} holds no parameters of its own"
+    alias = alias_of(manifest, name)
+    return f"it is the same matrix as {alias}: set that one" if alias else None
+
+
+def is_quantised(module: Module) -> bool:
+    """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
+    return module.cls == "Linear" and module.role is not Role.HEAD and module.leaf_name != "lm_head"
 
 
 def trainable_parameters(manifest: Manifest, selection: Selection, lora_r: int) -> int:
     """How many numbers the selection trains on this model, counted as torch counts them."""
     return sum(
-        lora_parameters(manifest.module(name), choice.r or lora_r)
+        module_parameters(manifest, manifest.module(name), choice, lora_r)
         for name, choice in selection.choices.items()
     )
 
@@ -102,10 +129,23 @@ def trainable_below(manifest: Manifest, selection: Selection, name: str, lora_r:
     """The same for one line of the tree and everything below it."""
     prefix = f"{name}." if name else ""
     return sum(
-        lora_parameters(manifest.module(found), choice.r or lora_r)
+        module_parameters(manifest, manifest.module(found), choice, lora_r)
         for found, choice in selection.choices.items()
         if found == name or found.startswith(prefix)
     )
+
+
+def module_parameters(manifest: Manifest, module: Module, choice: Choice, lora_r: int) -> int:
+    """How many numbers one module trains in this mode; a tied matrix counts where it lies."""
+    match choice.mode:
+        case Mode.LORA:
+            return lora_parameters(module, choice.r or lora_r)
+        case Mode.FULL:
+            return 0 if alias_of(manifest, module.name) else sum(map(_numbers, module.own))
+        case Mode.BIAS:
+            return _own(module, "bias")
+        case _:
+            return 0
 
 
 def lora_parameters(module: Module, r: int) -> int:
@@ -118,3 +158,19 @@ def lora_modules(manifest: Manifest, selection: Selection) -> Iterator[tuple[Mod
     """The adapted modules in the selection's order."""
     for name in selection.names(Mode.LORA):
         yield manifest.module(name), selection.choices[name]
+
+
+def _lora_refusal(manifest: Manifest, module: Module) -> str | None:
+    if module.cls not in LORA_CLASSES:
+        return f"a {module.cls or 'container'} has no matrix that LoRA could adapt"
+    if any(f"{module.name}.weight" in group for group in manifest.tied):
+        return "embedding and head share one matrix here, and LoRA on it is wrong after merging"
+    return None
+
+
+def _own(module: Module, parameter: str) -> int:
+    return sum(_numbers(owned) for owned in module.own if owned[0] == parameter)
+
+
+def _numbers(owned: tuple[str, tuple[int, ...]]) -> int:
+    return math.prod(owned[1])

@@ -12,13 +12,13 @@ import yaml
 from finetune_tui.core import demo
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import DEMO
-from finetune_tui.core.models.manifest import Manifest
+from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.text import did_you_mean, plain
 from finetune_tui.core.tuning.fields import Field, Kind
 from finetune_tui.core.tuning.modes import Choice, Mode
 from finetune_tui.core.tuning.patterns import expand, fold
 from finetune_tui.core.tuning.presets import find_preset, resolve_preset
-from finetune_tui.core.tuning.selection import Selection, refusal
+from finetune_tui.core.tuning.selection import Selection, is_quantised, refusal
 
 Modules = tuple[tuple[str, Choice], ...]
 
@@ -253,6 +253,7 @@ def selection_of(spec: Spec, manifest: Manifest) -> Selection:
             reason = refusal(manifest, name, choice.mode)
             if reason:
                 raise UserError(f"'{name}' cannot be {choice.mode}: {reason}", where="modules")
+            _refuse_full_on_quantised(spec, manifest.module(name), choice)
             choices.setdefault(name, choice)  # first matching line wins
     trained = {name: choice for name, choice in choices.items() if choice.mode is not Mode.FROZEN}
     if not trained:
@@ -264,6 +265,16 @@ def selection_of(spec: Spec, manifest: Manifest) -> Selection:
             hint="take one of the two out; beside `modules`, a preset only says where they came from",
         )
     return Selection(trained)
+
+
+def _refuse_full_on_quantised(spec: Spec, module: Module, choice: Choice) -> None:
+    quantised = spec.load_in_4bit or spec.load_in_8bit
+    if quantised and choice.mode is Mode.FULL and is_quantised(module):
+        raise UserError(
+            f"'{module.name}' cannot be full: its weights are quantised and cannot be trained",
+            where="modules",
+            hint="lora there, or a base that is not quantised",
+        )
 
 
 def with_selection(spec: Spec, selection: Selection, manifest: Manifest) -> Spec:

@@ -10,6 +10,7 @@ from finetune_tui.core.data.report import report_of
 from finetune_tui.core.doctor import Finding
 from finetune_tui.core.hardware import Gpu, Hardware
 from finetune_tui.core.models.resolve import ModelReference, find_model, load_manifest
+from finetune_tui.core.models.weights import Cached
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.app import FinetuneApp
@@ -50,6 +51,10 @@ def hardware(gpu: bool = True) -> Hardware:
     )
 
 
+DISK = {
+    "microsoft/phi-2": Cached("microsoft/phi-2", Path("/hub/phi-2"), None, int(5.2 * GIB)),
+    "Qwen/Qwen3-8B": Cached("Qwen/Qwen3-8B", None, None, int(1.3 * GIB)),
+}
 FINDINGS = [
     Finding("PyTorch", True, "2.9.1, CUDA 12.8"),
     Finding("disk", True, "41.0G free"),
@@ -71,6 +76,7 @@ def fixed_services(home: Path, gpu: bool = True) -> Services:
         clock=lambda: NOW,
         read_hardware=lambda: hardware(gpu),
         load_manifest=manifest,
+        scan_models=lambda _names: dict(DISK),
         start_run=start_run,
         resume_run=lambda _run: None,
         request=lambda _run, _kind: None,

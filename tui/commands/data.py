@@ -6,7 +6,7 @@ from typing import Any
 
 from finetune_tui.core.calls.client import CallProcess
 from finetune_tui.core.data.report import report_of
-from finetune_tui.core.models.resolve import find_model
+from finetune_tui.core.models.resolve import find_model, tokenizer_folder
 from finetune_tui.core.text import count, percent
 from finetune_tui.tui.output import ProgressLine, say, say_json
 
@@ -32,7 +32,7 @@ def _in_tokens(files: list[Path], options: argparse.Namespace) -> dict[str, Any]
     line = ProgressLine()
     params = {
         "files": [str(file) for file in files],
-        "weights": reference.weights,
+        "weights": str(tokenizer_folder(reference)),
         "name": reference.name,
         "max_length": options.max_length,
         "strict": options.strict,

@@ -131,7 +131,7 @@ class _Teller:
         step, total, loss = curves.last_step, curves.total_steps, curves.latest("loss")
         if not step or not total or loss is None:
             phase = curves.phase
-            return str(phase.words) if phase else "starting"
+            return (phase.words or phase.name) if phase else "starting"
         rate = curves.latest("tokens_per_second")
         filled = 20 * step // total
         left = self._seconds_left(step, total)

@@ -10,11 +10,14 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.hardware import read_hardware
 from finetune_tui.core.memory.estimate import estimate_all, fits
 from finetune_tui.core.models.catalog import CatalogEntry, catalog
+from finetune_tui.core.models.difference import difference, difference_report
 from finetune_tui.core.models.manifest import Manifest, Module, inspect_answer
+from finetune_tui.core.models.report import report
 from finetune_tui.core.models.resolve import find_model, load_manifest
 from finetune_tui.core.text import count, percent, size
+from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.patterns import fold
-from finetune_tui.core.tuning.presets import PRESETS, resolve_preset
+from finetune_tui.core.tuning.presets import PRESETS, find_preset, resolve_preset
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
 from finetune_tui.core.tuning.spec import FIELDS, Spec, demo_spec, selection_of
 from finetune_tui.tui.output import say, say_json, say_table
@@ -47,14 +50,25 @@ def models(options: argparse.Namespace) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """The module tree; identical blocks are shown once."""
+    """The module tree, identical blocks shown once; its report; or what differs in another model."""
     manifest = open_manifest(options.model)
+    if options.against:
+        found = difference(manifest, open_manifest(options.against))
+        if options.json:
+            say_json(found.to_json())
+        else:
+            say(difference_report(found).rstrip())
+        return 0
     if options.json:
-        say_json(inspect_answer(manifest))
+        written = {"report": report(manifest)} if options.report else {}
+        say_json(inspect_answer(manifest) | written)
+        return 0
+    if options.report:
+        say(report(manifest).rstrip())
         return 0
     say(
         f"{manifest.model}: {manifest.architecture}, {count(manifest.parameters)} parameters "
-        f"({manifest.parameters:,}), {manifest.blocks} blocks, {len(manifest.modules)} modules\n"
+        f"({manifest.parameters:,}), {manifest.blocks} blocks, {_modules_words(manifest)}\n"
     )
     say_table(
         ("MODULE", "CLASS", "ROLE", "PARAMETERS", "SHAPE"),
@@ -68,22 +82,24 @@ def presets(options: argparse.Namespace) -> int:
     """The guide table, resolved on a model (Phi-2, for which it was written, when none is named)."""
     manifest = open_manifest(options.model or "microsoft/phi-2")
     lora_r = FIELDS["lora_r"].default
-    answers = [_preset_json(manifest, preset, lora_r) for preset in PRESETS]
+    asked = [find_preset(name).id for name in options.preset or PRESETS]
+    answers = [_preset_json(manifest, preset, lora_r) for preset in asked]
     if options.json:
         say_json({"model": manifest.model, "presets": answers})
         return 0
     say(
-        f"On {manifest.model}, LoRA rank {lora_r}. The guide's advice is folk wisdom: test it on your data.\n"
+        f"On {manifest.model}, LoRA rank {lora_r}{', roles guessed' if manifest.guessed else ''}. "
+        "The guide's advice is folk wisdom: test it on your data.\n"
     )
     say_table(
         ("PRESET", "GOAL", "TRAINS", "SHARE", "MODULES"),
         (
             (
                 answer["id"],
-                PRESETS[answer["id"]].goal,
+                find_preset(answer["id"]).goal,
                 count(answer["trainable_parameters"]),
                 percent(answer["trainable_parameters"], manifest.parameters),
-                "  ".join(fold(answer["modules"])) or "; ".join(answer["notes"]),
+                _trained_words(answer),
             )
             for answer in answers
         ),
@@ -197,16 +213,35 @@ def _preset_json(manifest: Manifest, preset: str, lora_r: int) -> dict[str, Any]
         selection, notes = resolved.selection, list(resolved.notes)
     return {
         "id": preset,
-        "title": PRESETS[preset].title,
+        "title": find_preset(preset).title,
         "modules": {name: choice.mode.value for name, choice in selection.choices.items()},
         "trainable_parameters": trainable_parameters(manifest, selection, lora_r),
         "notes": notes,
     }
 
 
+def _trained_words(answer: dict[str, Any]) -> str:
+    """The folded names, the mode before those that are not LoRA; or why there are none."""
+    by_mode: dict[str, list[str]] = {}
+    for name, mode in answer["modules"].items():
+        by_mode.setdefault(mode, []).append(name)
+    words = [
+        "  ".join(fold(names)) if mode == Mode.LORA else f"{mode}: {'  '.join(fold(names))}"
+        for mode, names in by_mode.items()
+    ]
+    return "  ".join(words) or "; ".join(answer["notes"])
+
+
 def _folded(manifest: Manifest) -> list[Module]:
     """Every module outside the blocks, and those of the first block for all."""
     return [m for m in manifest.modules if manifest.block_index(m.name) in (None, 0)]
+
+
+def _modules_words(manifest: Manifest) -> str:
+    packed = sum(1 for module in manifest.modules if module.is_packed)
+    words = f"{len(manifest.modules) - packed} modules"
+    words += f" and {packed} packed parameters" if packed else ""
+    return words + (", roles guessed from the structure" if manifest.guessed else "")
 
 
 def _tree_row(manifest: Manifest, module: Module) -> tuple[str, str, str, str, str]:

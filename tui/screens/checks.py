@@ -1,13 +1,12 @@
 """Before you start: what would stop a run or spoil it, in words. Looks, never downloads."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from finetune_tui.core.memory.estimate import Estimate, fits
 from finetune_tui.core.models.resolve import ModelReference
+from finetune_tui.core.models.weights import problem_of, weights_on_disk
 from finetune_tui.core.text import count, plain, size
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Line, Span, dim, line, wrap
@@ -58,27 +57,17 @@ def check_lines(found: list[Check], width: int, most: int = 1) -> list[Line]:
     return lines
 
 
-def weights_on_disk(reference: ModelReference, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the weights are in the model's folder or in the Hub's cache on this disk."""
-    if reference.folder is not None:
-        return any(reference.folder.glob("*.safetensors"))
-    home = environment.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
-    cache = Path(environment.get("HF_HUB_CACHE") or Path(home) / "hub")
-    snapshots = cache / f"models--{reference.name.replace('/', '--')}" / "snapshots"
-    return any(snapshots.glob("*/*.safetensors"))
-
-
 def _model(reference: ModelReference | None) -> Check:
     if reference is None:
         return Check("model", "bad", "no model is open: choose one in 1 Model")
     if reference.kind == "demo":
         return Check("model", "good", "the demo's weights come with the app")
-    if weights_on_disk(reference):
+    if weights_on_disk(reference.name, reference.folder):
         return Check("model", "good", f"the weights of {plain(reference.title, 40)} are here")
     if reference.folder is not None:
-        return Check("model", "bad", f"no *.safetensors in {plain(str(reference.folder), 80)}")
-    parameters = reference.entry.parameters if reference.entry else 0
-    return Check("model", "warn", f"to be downloaded first, about {size(2 * parameters)}")
+        return Check("model", "bad", problem_of(reference.folder) or "the weights are not whole")
+    about = f", about {size(2 * reference.entry.parameters)}" if reference.entry else ""
+    return Check("model", "warn", f"to be downloaded first{about}")
 
 
 def _selection(session: Session) -> Check:

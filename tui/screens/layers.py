@@ -1,5 +1,6 @@
 """The Layers place: what is inside the model, which parts train, and whether that fits."""
 
+import asyncio
 from typing import ClassVar
 
 from textual import on
@@ -7,39 +8,51 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.tuning.modes import LORA, Mode
 from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.selection import Selection, in_every_block, refusal
+from finetune_tui.core.tuning.spec import FIELDS
 from finetune_tui.tui.actions import Action
-from finetune_tui.tui.changes import changed_words
-from finetune_tui.tui.screens.checks import checks
+from finetune_tui.tui.changes import changed_words, without_block
 from finetune_tui.tui.screens.layers_actions import LAYERS_ACTIONS
+from finetune_tui.tui.screens.layers_side import PRESET, REPORT, WHAT, SideColumn
 from finetune_tui.tui.screens.place import Place
-from finetune_tui.tui.widgets.details import details_lines
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line, rule
-from finetune_tui.tui.widgets.memory_panel import memory_lines, memory_title
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line
 from finetune_tui.tui.widgets.mode_entry import ModeEntry
 from finetune_tui.tui.widgets.module_tree import ModuleTree
-from finetune_tui.tui.widgets.panes import barred, check_words
 from finetune_tui.tui.widgets.preset_list import PresetList
-from finetune_tui.tui.widgets.tree_rows import Figures, Rows, TreeShape
+from finetune_tui.tui.widgets.tree_figures import Figures
+from finetune_tui.tui.widgets.tree_find import find_places
+from finetune_tui.tui.widgets.tree_rows import Rows
+from finetune_tui.tui.widgets.tree_shape import shape_of
 
 _OF_THE_TREE = frozenset(
-    ("toggle_lora", "mode", "range", "every_block", "inward", "outward", "copy", "presets")
+    (
+        "toggle_lora",
+        "mode",
+        "range",
+        "mark_found",
+        "every_block",
+        "inward",
+        "outward",
+        "unfold_all",
+        "fold_all",
+        "copy",
+        "presets",
+    )
 )
+_SLICE = 0.015  # seconds of unfolding between two looks at the keyboard
 
 _TREE, _SIDE = 41, 50  # narrowest tree; the side where both have room
 _TWO_COLUMNS = 72
 _BOTH_PANES = 31  # rows from which details and presets are both shown
-_TABS = ("what", "preset")
 
 
 class LayersPlace(Place):
-    """Tree at the left; details or presets, memory and what is missing at the right."""
+    """Tree at the left; details, presets or the report, memory and what is missing at the right."""
 
     DEFAULT_CSS = """
-    LayersPlace Horizontal, LayersPlace Vertical { height: 1fr; }
+    LayersPlace Horizontal, LayersPlace Vertical { height: 1fr; width: 1fr; }
     LayersPlace .one { height: 1; }
     """
     title: ClassVar[str] = "Layers"
@@ -50,33 +63,23 @@ class LayersPlace(Place):
         self._rows: Rows | None = None
         self._figures: Figures | None = None
         self._figured: tuple[Selection, int] | None = None
-        self._tab = 0
         self._zoomed: str | None = None
 
     def compose(self) -> ComposeResult:
         self._tree = ModuleTree()
-        self._details = Lines(self._details_build)
-        self._presets = PresetList(self.session)
-        self._memory = Lines(self._memory_build)
-        self._before = Lines(self._before_build)
+        self._side = SideColumn(self.session)
         self._changed = Lines(self._changed_build)
         self._changed.add_class("one")
         top = Lines(lambda width, _: (line(Span("─" * width, "rule")),))
         top.add_class("one")
-        with Horizontal():
-            with Vertical(id="layers-left"):
-                yield top
-                yield self._tree
-                yield self._changed
-            with Vertical(id="layers-right"):
-                yield self._details
-                yield self._presets
-                yield self._memory
-                yield self._before
+        self._left = Vertical(top, self._tree, self._changed)
+        yield Horizontal(self._left, self._side)
 
     def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
-        """What acts on the row under the cursor waits while the presets have the focus."""
-        return action not in _OF_THE_TREE or not self._presets.has_focus
+        """What acts on the row under the cursor waits while another pane has the focus."""
+        return action not in _OF_THE_TREE or not (
+            self._side.presets.has_focus or self._side.report.has_focus
+        )
 
     # What is shown
 
@@ -91,87 +94,39 @@ class LayersPlace(Place):
         if manifest is None:
             self._rows = self._figures = None
         elif self._rows is None or self._rows.shape.manifest is not manifest:
-            self._rows = Rows(TreeShape(manifest))
+            self._rows = Rows(shape_of(manifest))
             self._figured = None
         wanted = (self.session.selection, self.session.spec.lora_r)
         if self._rows is not None and self._figured != wanted:
             self._figures = Figures(self._rows.shape, *wanted)
             self._figured = wanted
-        self._presets.refresh_from_session()
+        self._side.refresh_from_session()
         self._refresh_rows()
-        for pane in (self._memory, self._before, self._changed):
-            pane.update()
+        self._changed.update()
 
     @property
     def memory_words(self) -> str:
         """What the memory panel says."""
-        return self._memory.words
+        return self._side.memory_words
 
     def _refresh_rows(self) -> None:
         self._tree.show(self._rows, self._figures)
-        self._details.update()
-
-    @property
-    def _both(self) -> bool:
-        """Details and presets at once, instead of tabs."""
-        return self.size.height >= _BOTH_PANES and self.size.width >= _TREE + _TWO_COLUMNS
+        self._side.refresh_row(self._rows, self._figures)
 
     def _arrange(self) -> None:
         """Give every pane its place for this size, tab and zoom."""
         width, height = self.size.width, self.size.height
-        left, right = self.query_one("#layers-left"), self.query_one("#layers-right")
+        has_both = width >= _TREE + _TWO_COLUMNS
+        both = height >= _BOTH_PANES and has_both
         one_column = width < _TWO_COLUMNS or self._zoomed is not None
         side_in_front = self._zoomed == "side"
-        left.display = not (one_column and side_in_front)
-        self._details.can_focus = one_column  # the keys need a place to go when the tree is away
-        right.display = not one_column or side_in_front
-        side = max(_SIDE, width * 2 // 5) if width >= _TREE + _TWO_COLUMNS else width - _TREE
-        right.styles.width = "1fr" if one_column else side
-        left.styles.width = "1fr"
-        self._details.display = self._both or self._tab == 0
-        self._presets.display = self._both or self._tab == 1
-        self._presets.joint = "├" if self._both else "┬"
-        self._presets.tabs = line("presets") if self._both else self._tab_words()
-        self._presets.styles.height = 12 if self._both else "1fr"
-        self._memory.styles.height = 7 if self._both else 6
-        self._before.styles.height = 5 if self._both else 6
-        self._before.display = self._both or height >= (19, 26)[self._tab]
-        self._memory.display = self._both or height >= (14, 20)[self._tab]
-        self._changed.display = self._both
-        self._presets.update()
-        self._details.update()
-
-    def _tab_words(self) -> Line:
-        spans: list[Span] = []
-        for index, name in enumerate(_TABS):
-            if index:
-                spans.append(Span("─", "rule"))
-            front = index == self._tab
-            words = f"[{name}]" if front else name
-            spans.append(Span(words, "strong" if front else "dim", f"tab({index})"))
-        return line(*spans)
-
-    def _details_build(self, width: int, height: int) -> list[Line]:
-        tabs = line("what") if self._both else self._tab_words()
-        right = () if self._both else (line(dim("[ ]")),)
-        lines = [line(Span("┬", "rule"), rule(width - 1, [tabs], right))]
-        if self._rows is None or self._figures is None:
-            body = [line(dim("no model open: 1 chooses one"))]
-        else:
-            body = details_lines(self._rows.row, self._rows.shape, self._figures, width - 3)
-        return lines + barred(body, height - 1)
-
-    def _memory_build(self, width: int, height: int) -> list[Line]:
-        titles = memory_title(self.session)
-        lines = [line(Span("├", "rule"), rule(width - 1, ["memory", *titles]))]
-        if not self.session.estimates:
-            return lines + barred([], height - 1)
-        body = memory_lines(self.session, width - 1, parts=self._both)
-        return lines + barred(body, height - 1, indent="")
-
-    def _before_build(self, width: int, height: int) -> list[Line]:
-        lines = [line(Span("├", "rule"), rule(width - 1, ["before you start"]))]
-        return lines + barred(check_words(checks(self.session), width - 3), height - 1)
+        self._left.display = not (one_column and side_in_front)
+        self._side.details.can_focus = one_column  # a place for the keys when the tree is away
+        self._side.display = not one_column or side_in_front
+        side = max(_SIDE, width * 2 // 5) if has_both else width - _TREE
+        self._side.styles.width = "1fr" if one_column else side
+        self._changed.display = both
+        self._side.give_room(height, both)
 
     def _changed_build(self, _width: int, _height: int) -> list[Line]:
         session = self.session
@@ -207,15 +162,36 @@ class LayersPlace(Place):
             self._rows.outward()
             self._refresh_rows()
 
+    def action_unfold_all(self) -> None:
+        """Open everything below the cursor, a slice at a time: the keys work meanwhile."""
+        if self._rows:
+            self.run_worker(
+                self._unfold(self._rows, self._rows.row.key), group="unfold", exclusive=True
+            )
+
+    async def _unfold(self, rows: Rows, key: str) -> None:
+        done = False
+        while not done and rows is self._rows:
+            done = rows.unfold_below(key, _SLICE)
+            self._refresh_rows()
+            await asyncio.sleep(0)
+
+    def action_fold_all(self) -> None:
+        if self._rows:
+            self._rows.fold_all()
+            self._refresh_rows()
+
     @on(ModuleTree.Pressed)
     def _pressed(self, event: ModuleTree.Pressed) -> None:
         if self._rows is None:
             return
+        if event.extends and self._rows.anchor is None:
+            self._rows.mark()
         self._rows.go(event.index)
         if event.part == "fold":
             self._rows.toggle_fold(event.index)
         self._refresh_rows()
-        if event.part == "mode":
+        if event.part == "mode" and not event.extends:
             self.action_toggle_lora()
 
     def action_range(self) -> None:
@@ -226,25 +202,36 @@ class LayersPlace(Place):
     # Changing
 
     def action_toggle_lora(self) -> None:
-        names = self._names()
+        names = self._names(Mode.LORA)
         if names:
             self.session.toggle(names)
             self._changed_selection()
 
     def action_every_block(self) -> None:
-        if self._rows is None:
+        """What the marked modules have goes to the same ones in every block; all have it: frozen."""
+        if self._rows is None or self._figures is None:
+            self._names(Mode.LORA)
             return
-        manifest = self._rows.shape.manifest
-        every = [found for name in self._names() for found in in_every_block(manifest, name)]
-        if every:
-            self.session.toggle(dict.fromkeys(every), LORA)
-            self._changed_selection()
+        manifest, choices = self._rows.shape.manifest, self.session.selection.choices
+        has = self._figures.mode(self._rows.row)
+        mode = Mode.LORA if has.mixed or has.mode is Mode.FROZEN else has.mode
+        names = self._names(mode)
+        places = {without_block(manifest, name): name for name in names}
+        every = [found for name in places.values() for found in in_every_block(manifest, name)]
+        if not every:
+            return
+        choice = next((choices[name] for name in names if name in choices), LORA)
+        if all(choices.get(name) == choice for name in every):
+            self.session.choose(every, Mode.FROZEN)
+        else:
+            self.session.choose(every, choice.mode, choice.r, choice.lora_alpha)
+        self._changed_selection()
 
     def action_mode(self) -> None:
-        names = self._names()
-        if not names:
+        if self._rows is None:
+            self._names(Mode.LORA)
             return
-        entry = ModeEntry(self.session, names, self.finetune.say, self._mode_typed)
+        entry = ModeEntry(self.session, self._names, self.finetune.say, self._mode_typed)
         self._tree.entry = entry.press
         self._tree.focus()
 
@@ -252,6 +239,22 @@ class LayersPlace(Place):
         if done:
             self._tree.entry = None
         self._changed_selection()
+
+    def _mode_clicked(self, mode: Mode) -> None:
+        names = self._names(mode)
+        if names:
+            self.session.choose(names, mode)
+            self._changed_selection()
+
+    def _rank_clicked(self, step: int) -> None:
+        """Half of the rank, or twice of it."""
+        if self._rows is None or self._figures is None:
+            return
+        now = self._figures.mode(self._rows.row).rank or self.session.spec.lora_r
+        rank = max(now * 2 if step > 0 else now // 2, 1)
+        if rank <= FIELDS["lora_r"].maximum:
+            self.session.choose(self._names(Mode.LORA), Mode.LORA, rank)
+            self._changed_selection()
 
     def action_undo(self) -> None:
         if not self.session.undo():
@@ -265,19 +268,26 @@ class LayersPlace(Place):
 
     def _changed_selection(self) -> None:
         if self._rows and self._tree.entry is None:
-            self._rows.anchor = None
+            self._rows.unmark()
         self.finetune.session_changed()
 
-    def _names(self) -> tuple[str, ...]:
-        """What an edit acts on; says why when that is nothing."""
+    def _names(self, mode: Mode) -> tuple[str, ...]:
+        """What setting this mode acts on; says why when that is nothing."""
         if self._rows is None:
             self.finetune.say("no model open: 1 chooses one")
             return ()
-        names = self._rows.marked_targets()
+        if mode is Mode.FROZEN:
+            chosen = self.session.selection.choices
+            names = tuple(name for name in self._rows.marked_modules() if name in chosen)
+            words = "nothing here trains"
+        else:
+            names = self._rows.marked_targets(mode)
+            row = self._rows.marked()[0]
+            words = ""
+            if not names:
+                words = refusal(self._rows.shape.manifest, row.names[0], mode) or ""
         if not names:
-            self.finetune.say(
-                _why_not(self._rows.shape.manifest, self._rows.row.names[0]), wrong=True
-            )
+            self.finetune.say(words or f"nothing here can be in mode '{mode}'", wrong=True)
         return names
 
     # Presets and panes
@@ -285,29 +295,42 @@ class LayersPlace(Place):
     def action_presets(self) -> None:
         if self.size.width < _TWO_COLUMNS:
             self._zoomed = "side"
-        self._show_tab(1)
-        self._presets.point_at_chosen()
-        self._presets.focus()
+        self._show_tab(PRESET)
+        self._side.presets.point_at_chosen()
+        self._side.presets.focus()
+
+    def action_report(self) -> None:
+        if self.size.width < _TWO_COLUMNS:
+            self._zoomed = "side"
+        self._show_tab(REPORT)
+        self._side.report.focus()
 
     def action_tab(self, by: int) -> None:
         """The next tab; in one column the tree counts as the first."""
+        tabs, tab = self._side.tabs, self._side.tab
+        at = tabs.index(tab) if tab in tabs else 0
         if self.size.width >= _TWO_COLUMNS:
-            self._show_tab((self._tab + by) % len(_TABS))
+            self._show_tab(tabs[(at + by) % len(tabs)])
             return
-        here = self._tab + 1 if self._zoomed == "side" else 0
-        there = (here + by) % (len(_TABS) + 1)
+        here = at + 1 if self._zoomed == "side" else 0
+        there = (here + by) % (len(tabs) + 1)
         self._zoomed = "side" if there else None
-        self._show_tab(max(there - 1, 0))
-        (self._tree, self._details, self._presets)[there].focus()
+        self._show_tab(tabs[max(there - 1, 0)])
+        (self._tree, *self._side.panes)[there].focus()
 
     @on(Lines.Clicked)
-    def _tab_clicked(self, event: Lines.Clicked) -> None:
-        if event.action.startswith("tab("):
-            self._show_tab(int(event.action[4:-1]))
+    def _clicked(self, event: Lines.Clicked) -> None:
+        what, _, value = event.action.rstrip(")").partition("(")
+        if what == "tab":
+            self._show_tab(int(value))
+        elif what == "mode":
+            self._mode_clicked(Mode(value))
+        elif what == "rank":
+            self._rank_clicked(int(value))
 
-    def _show_tab(self, index: int) -> None:
-        self._tab = index
-        if index == 0 and self._presets.has_focus:
+    def _show_tab(self, tab: int) -> None:
+        self._side.tab = tab
+        if any(pane.has_focus and pane is not self._side.panes[tab] for pane in self._side.panes):
             self._tree.focus()
         self._arrange()
 
@@ -322,19 +345,19 @@ class LayersPlace(Place):
         self.finetune.say("; ".join((f"{event.preset} chosen", *notes)))
 
     def action_zoom(self) -> None:
-        focused = "side" if self._presets.has_focus else "tree"
+        focused = "side" if any(pane.has_focus for pane in self._side.panes) else "tree"
         self._zoomed = None if self._zoomed else focused
         self._arrange()
 
     def one_level_out(self) -> bool:
-        if self._rows and self._rows.anchor is not None:
-            self._rows.anchor = None
+        if self._rows and self._rows.is_marking:
+            self._rows.unmark()
         elif self._zoomed:
             self._zoomed = None
-            self._show_tab(0)
+            self._show_tab(WHAT)
             self._tree.focus()
         elif not self._tree.has_focus:
-            self._show_tab(0)
+            self._show_tab(WHAT)
             self._tree.focus()
         elif self._tree.found:
             self._tree.found = ""
@@ -366,16 +389,27 @@ class LayersPlace(Place):
         if self._rows is None:
             return 0
         self._tree.found = words.strip().lower()
-        found = self._rows.find(words, step)
+        found = self._rows.find(words, step, self._figures)
         self._refresh_rows()
         return found
 
     def _say_found(self, found: int) -> None:
         words = self._tree.found
         if words and not found:
-            self.finetune.say(f"no module, class or role is called '{words}'", wrong=True)
+            self.finetune.say(f"no name, role, class or mode is like '{words}'", wrong=True)
         elif words:
-            self.finetune.say(f"{found} found · n next · N before · esc done")
+            self.finetune.say(f"{found} found · n next · N before · A mark them all · esc done")
+
+    def action_mark_found(self) -> None:
+        """All that was found becomes what the next edit acts on."""
+        if self._rows is None or not self._tree.found:
+            self.finetune.say("nothing was looked for: / finds")
+            return
+        self._rows.pick(find_places(self._rows.shape, self._tree.found, self._figures))
+        self._refresh_rows()
+        modules = len(self._rows.marked_modules())
+        lines = len(self._rows.picked)
+        self.finetune.say(f"{lines} lines marked, {modules} modules · spc or m sets them · esc")
 
     def action_copy(self) -> None:
         if self._rows:
@@ -383,7 +417,3 @@ class LayersPlace(Place):
             text = "\n".join(fold(names))
             self.finetune.copy_to_clipboard(text)
             self.finetune.say(f"copied {text}")
-
-
-def _why_not(manifest: Manifest, name: str) -> str:
-    return refusal(manifest, name, Mode.LORA) or "nothing here can be trained"

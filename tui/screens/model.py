@@ -1,6 +1,6 @@
 """The Model place: what this machine can do, three ways in, and the models."""
 
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,107 +10,145 @@ from textual.app import ComposeResult
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import CatalogEntry, catalog
 from finetune_tui.core.models.resolve import ModelReference, find_model
-from finetune_tui.core.text import count, plain, size
 from finetune_tui.tui.actions import Action
+from finetune_tui.tui.screens.model_actions import MODEL_ACTIONS
+from finetune_tui.tui.screens.model_filters import Filters, filter_line
+from finetune_tui.tui.screens.model_lines import (
+    Needs,
+    best_fit,
+    card_lines,
+    entry_line,
+    head_line,
+    machine_lines,
+    needs,
+)
 from finetune_tui.tui.screens.place import Place
-from finetune_tui.tui.session import Session
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, key, line, rule, strong, wrap
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, key, line, rule, wrap
 from finetune_tui.tui.widgets.status import NARROW
 
 if TYPE_CHECKING:
-    from finetune_tui.core.doctor import Finding
+    from finetune_tui.core.models.manifest import Manifest
+    from finetune_tui.core.models.weights import Cached
 
-_G = "model"
-MODEL_ACTIONS = (
-    Action(
-        "model.open",
-        ("enter", "l", "right"),
-        "open",
-        "open the model and see its layers",
-        _G,
-        "open",
-        True,
-        "⏎",
-    ),
-    Action(
-        "model.demo", ("d",), "demo", "open the built-in demo, ready to train", _G, "demo", True
-    ),
-    Action(
-        "model.data", ("o",), "my data", "choose a data file to train on", _G, "app.open_data", True
-    ),
-    Action(
-        "model.last", ("c",), "last run", "watch or continue the last run", _G, "last_run", True
-    ),
-    Action(
-        "model.folder",
-        ("f",),
-        "folder",
-        "open a model from a folder on this disk",
-        _G,
-        "folder",
-        True,
-    ),
-    Action("model.down", ("j", "down"), "down", "next model", _G, "move(1)"),
-    Action("model.up", ("k", "up"), "up", "model before", _G, "move(-1)"),
-    Action("model.top", ("g", "home"), "top", "first model", _G, "move(-1000000)"),
-    Action(
-        "model.bottom",
-        ("G", "shift+g", "end"),
-        "bottom",
-        "last model",
-        _G,
-        "move(1000000)",
-        shown="G end",
-    ),
-    Action("model.copy", ("y",), "copy", "copy the model's name", _G, "copy"),
-)
-
-_DETAILS = 5
+_CARD, _LARGE_CARD = 6, 9  # rows
+_TALL = 30
+_LEAST_FOR_CARD = 16
 
 
 class ModelPlace(Place):
-    """The catalog and a folder of one's own; `d`, `o` and `c` are the ways in."""
+    """The catalog, a folder of one's own or an id; `d`, `o` and `c` are the ways in."""
 
     DEFAULT_CSS = """
-    ModelPlace #model-details { height: 6; }
+    ModelPlace #model-head { height: 2; }
     """
     title: ClassVar[str] = "Model"
     actions: ClassVar[tuple[Action, ...]] = MODEL_ACTIONS
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._entries = list(catalog().values())
+        self.filters = Filters()
+        self._all = list(catalog().values())
+        self._needs: dict[str, Needs] = {}
+        self._disk: dict[str, Cached] = {}
+        self._listed = self._all
         self._cursor = 0
+        self._first: CatalogEntry | None = None  # of the two to compare
 
     def compose(self) -> ComposeResult:
         self._ways = Lines(self._make_ways)
+        self._head = Lines(self._make_head, id="model-head")
         self._models = Lines(self._make_models)
         self._models.can_focus = True
-        self._details = Lines(self._make_details, id="model-details")
-        yield self._ways
-        yield self._models
-        yield self._details
-
-    def on_mount(self) -> None:
-        self._details.styles.height = _DETAILS + 1
+        self._card = Lines(self._make_card)
+        yield from (self._ways, self._head, self._models, self._card)
 
     def on_shown(self) -> None:
         self._models.focus()
+        self.call_after_refresh(self._look_further)
+
+    def _look_further(self) -> None:
+        """After the paint: what every model would take, and which are on this disk."""
+        names = [entry.id for entry in self._all]
+        self.finetune.in_thread(
+            lambda: self.services.scan_models(names), self._saw_disk, group="models on disk"
+        )
+        if not self._needs:
+            self.finetune.in_thread(
+                lambda: {entry.id: needs(entry) for entry in self._all},
+                self._saw_needs,
+                group="needs",
+            )
+
+    def _saw_disk(self, found: "dict[str, Cached]") -> None:
+        self._disk = found
+        self.refresh_from_session()
+
+    def _saw_needs(self, found: dict[str, Needs]) -> None:
+        self._needs = found
+        self.refresh_from_session()
 
     def refresh_from_session(self) -> None:
         width = self.size.width or self.app.size.width
         self._ways.styles.height = len(self._make_ways(width, 0))
-        for part in (self._ways, self._models, self._details):
+        self._relist()
+        for part in (self._ways, self._head, self._models, self._card):
             part.update()
 
     def on_resize(self) -> None:
-        self._details.display = self.size.height >= 16 and self.size.width >= NARROW
+        height = self.size.height
+        self._card.display = height >= _LEAST_FOR_CARD and self.size.width >= NARROW
+        self._card.styles.height = _LARGE_CARD if height >= _TALL else _CARD
         self.refresh_from_session()
+        self._models.reveal(self._cursor)
 
     @property
-    def entry(self) -> CatalogEntry:
-        """The model under the cursor."""
-        return self._entries[self._cursor]
+    def entry(self) -> CatalogEntry | None:
+        """The model under the cursor; None when the filters leave none."""
+        return self._listed[self._cursor] if self._listed else None
+
+    # Filters
+
+    def action_filter(self, name: str) -> None:
+        if name == "words":
+            self.action_find()
+        else:
+            self._filter(self.filters.cycled(name, self._all))
+
+    def action_find(self) -> None:
+        def typed(words: str) -> None:
+            self._filter(replace(self.filters, words=words.strip()))
+
+        self.finetune.ask("/", typed, value=self.filters.words, typed=typed)
+
+    def _filter(self, filters: Filters) -> None:
+        self.filters = filters
+        self._relist()
+        self.action_move(0)
+        self._head.update()
+
+    def _relist(self) -> None:
+        """Keep the cursor on its model while that is listed."""
+        before = self.entry
+        self._listed = [entry for entry in self._all if self.filters.keep(entry, self._fits)]
+        ids = [entry.id for entry in self._listed]
+        if before and before.id in ids:
+            self._cursor = ids.index(before.id)
+        self._cursor = min(self._cursor, max(len(ids) - 1, 0))
+
+    def _fits(self, entry: CatalogEntry) -> bool | None:
+        best = best_fit(self._needs.get(entry.id), self.session)
+        return None if best is None else bool(best)
+
+    def one_level_out(self) -> bool:
+        if self._first is not None:
+            self._first = None
+        elif self.filters.are_set:
+            self.filters = Filters()
+        else:
+            return False
+        self.refresh_from_session()
+        self._models.reveal(self._cursor)
+        return True
 
     # What is shown
 
@@ -135,74 +173,82 @@ class ModelPlace(Place):
             lines.append(line(start, dim(more)))
         return lines
 
+    def _make_head(self, width: int, _height: int) -> list[Line]:
+        shown = len(self._listed)
+        number = f"{shown} of {len(self._all)}" if shown < len(self._all) else str(shown)
+        return [head_line(width, f"models {number}"), filter_line(self.filters)]
+
     def _make_models(self, width: int, _height: int) -> list[Line]:
-        wide = width >= 72
-        head = (
-            line(dim(f"{'PARAMS':>7}{'BLOCKS':>8}{'CONTEXT':>9}  {'KIND':<9}{'LICENCE':<12}"))
-            if wide
-            else line(dim("PARAMS"))
-        )
-        room = min(width - (48 if wide else 10), 50)
-        lines = [line(rule(room, ["models"]), head)]
-        opened = self.session.reference
-        for index, entry in enumerate(self._entries):
-            at_cursor = index == self._cursor
-            is_open = opened is not None and opened.name == entry.id
-            name = plain(entry.title, room - 3)
-            numbers = f"{count(entry.parameters):>7}"
-            if wide:
-                context = count(entry.context) if entry.context else "?"
-                licence = plain(entry.licence, 12)
-                numbers += f"{entry.blocks:>8}{context:>9}  {entry.kind:<9}{licence:<12}"
-            lines.append(
-                line(
-                    Span("▌" if at_cursor else " ", "accent"),
-                    Span("● " if is_open else "  ", "good"),
-                    Span(f"{name:<{room - 3}}", "strong" if at_cursor else ""),
-                    numbers,
-                )
+        lines = [
+            entry_line(
+                entry,
+                width,
+                index == self._cursor,
+                self._mark(entry),
+                best_fit(self._needs.get(entry.id), self.session),
+                self._disk.get(entry.id),
             )
-        lines.append(line("   ", key("f", "a folder on this disk…", "app.perform('model.folder')")))
+            for index, entry in enumerate(self._listed)
+        ]
+        if not lines:
+            lines.append(line(dim("   no model is so: esc lists all again")))
+        words = "a folder on this disk, or an id on the Hub…"
+        lines.append(line("   ", key("f", words, "app.perform('model.folder')")))
         return lines
 
-    def _make_details(self, width: int, height: int) -> list[Line]:
-        entry = self.entry
-        lines = [rule(width, [line(strong(plain(entry.title))), plain(entry.id)])]
-        lines += [line(" ", words) for words in wrap(plain(entry.advice), width - 2)]
-        lines += [line(" ", facts) for facts in _facts(entry)]
-        lines += _fit_lines(entry, self.session)
-        return lines[:height]
+    def _mark(self, entry: CatalogEntry) -> Span:
+        if entry is self._first:
+            return Span("x ", "accent")
+        opened = self.session.reference
+        return Span("● " if opened is not None and opened.name == entry.id else "  ", "good")
 
-    # Choosing
+    def _make_card(self, width: int, height: int) -> list[Line]:
+        entry = self.entry
+        if entry is None:
+            return [rule(width, [])]
+        found, disk = self._needs.get(entry.id), self._disk.get(entry.id)
+        return card_lines(entry, self.session, found, disk, width)[:height]
+
+    # Moving
 
     def action_move(self, by: int) -> None:
-        self._cursor = min(max(self._cursor + by, 0), len(self._entries) - 1)
+        self._cursor = max(min(self._cursor + by, len(self._listed) - 1), 0)
         self._models.update()
-        self._models.reveal(self._cursor + 1)
-        self._details.update()
+        is_last = self._cursor == len(self._listed) - 1
+        self._models.reveal(self._cursor + (1 if is_last else 0))
+        self._models.reveal(self._cursor)
+        self._card.update()
+
+    def action_page(self, by: int) -> None:
+        self.action_move(by * max(self._models.size.height - 1, 1))
 
     @on(Lines.Clicked)
     def _clicked(self, event: Lines.Clicked) -> None:
-        if event.lines is self._models and 0 < event.index <= len(self._entries):
-            again = event.index - 1 == self._cursor
-            self.action_move(event.index - 1 - self._cursor)
+        if event.action.startswith("filter("):
+            self.action_filter(event.action[7:-1])
+        elif event.lines is self._models and event.index < len(self._listed):
+            again = event.index == self._cursor
+            self.action_move(event.index - self._cursor)
             if again:
                 self.action_open()
 
+    # Choosing
+
     def action_open(self) -> None:
-        self._open(find_model(self.entry.id))
+        if self.entry is not None:
+            self._open(find_model(self.entry.id))
 
     def action_demo(self) -> None:
         self._open(find_model("demo"))
 
     def action_folder(self) -> None:
-        self.finetune.ask("model folder", self._open_folder, path=True)
+        self.finetune.ask("folder or Hub id", self._open_named, path=True)
 
-    def _open_folder(self, name: str) -> None:
+    def _open_named(self, name: str) -> None:
         if not name:
             return
         try:
-            self._open(find_model(str(Path(name).expanduser())))
+            self._open(find_model(str(Path(name).expanduser()) if name[0] == "~" else name))
         except UserError as error:
             self.finetune.say_error(error)
 
@@ -220,80 +266,48 @@ class ModelPlace(Place):
         await self.finetune.action_show_place("train")
 
     def action_copy(self) -> None:
-        self.finetune.copy_to_clipboard(self.entry.id)
-        self.finetune.say(f"copied {self.entry.id}")
+        if self.entry is not None:
+            self.finetune.copy_to_clipboard(self.entry.id)
+            self.finetune.say(f"copied {self.entry.id}")
+
+    # Reading
+
+    def action_report(self) -> None:
+        entry = self.entry
+        if entry is not None:
+            title = f"report: {entry.title}"
+            self.finetune.read(title, lambda: _report(self._manifest(entry)))
+
+    def action_difference(self) -> None:
+        """The first press keeps this model; the second shows how another differs from it."""
+        entry, first = self.entry, self._first
+        if entry is None:
+            return
+        if first is None:
+            self._first = entry
+            self.finetune.say(f"x on another model shows how it differs from {entry.title} · esc")
+        elif first is entry:
+            self._first = None
+            self.finetune.say("nothing differs from itself: x again on two models")
+        else:
+            self._first = None
+            title = f"difference: {first.title} and {entry.title}"
+            self.finetune.read(
+                title, lambda: _difference(self._manifest(first), self._manifest(entry))
+            )
+        self._models.update()
+
+    def _manifest(self, entry: CatalogEntry) -> "Manifest":
+        return self.services.load_manifest(find_model(entry.id))
 
 
-def machine_lines(session: Session, width: int) -> list[Line]:
-    """`GPU0 RTX 4090 24.0G ✓  PyTorch 2.9 ✓  Hub login ✗  disk 41G ✓`, then what is wrong and its fix."""
-    if session.findings is None and session.hardware is None:
-        return [line(dim(" looking at this machine…"))]
-    found = [_gpu_item(session), *(_item(finding) for finding in session.findings or ())]
-    lines: list[Line] = [line(" ")]
-    for item in found:
-        if item and sum(len(span.text) for span in (*lines[-1], *item)) + 3 > width:
-            lines.append(line(" "))
-        lines[-1] = line(lines[-1], item, "   " if item else "")
-    if session.findings is None:
-        lines[-1] = line(lines[-1], dim("PyTorch …"))
-    for finding in session.findings or ():
-        if finding.ok is False and finding.fix:
-            words = f"{finding.name}: {finding.words}; {finding.fix}"
-            lines += [line(" ", Span(each, "warn")) for each in wrap(plain(words, 300), width - 2)]
-    return lines
+def _report(manifest: "Manifest") -> str:
+    from finetune_tui.core.models.report import report
+
+    return report(manifest)
 
 
-def _gpu_item(session: Session) -> Line:
-    if session.hardware is None:
-        return line()
-    if session.gpu is None:
-        return line("no GPU ", Span("!", "warn"), dim(" the demo needs none"))
-    total = f" {size(session.gpu.total)}" if session.gpu.total else ""
-    name = plain(session.gpu.name or "", 30).removeprefix("NVIDIA ").removeprefix("GeForce ")
-    mark = Span("✗", "bad") if session.gpu.error else Span("✓", "good")
-    return line(f"GPU{session.gpu.index} {name}{total} ", mark)
+def _difference(a: "Manifest", b: "Manifest") -> str:
+    from finetune_tui.core.models.difference import difference, difference_report
 
-
-def _item(finding: "Finding") -> Line:
-    if finding.name not in ("PyTorch", "disk", "memory", "Hub login") and finding.ok is not False:
-        return line()
-    if finding.name == "GPU":
-        return line()
-    mark = {True: Span("✓", "good"), False: Span("✗", "bad"), None: dim("–")}[finding.ok]
-    words = (
-        finding.words.partition(",")[0]
-        if finding.name in ("PyTorch", "disk") and finding.ok
-        else ""
-    )
-    return line(finding.name, f" {plain(words, 20)} " if words else " ", mark)
-
-
-def _facts(entry: CatalogEntry) -> list[Line]:
-    if not entry.tokens_seen:
-        return []
-    ratio = entry.tokens_seen / entry.parameters
-    words = f"saw {count(entry.tokens_seen)} tokens, {ratio:.0f} for each parameter"
-    sources = f"  {', '.join(entry.sources)}" if entry.sources else ""
-    return [line(words, dim(sources))]
-
-
-def _fit_lines(entry: CatalogEntry, session: Session) -> list[Line]:
-    """What training would take at each precision."""
-    parts: list[Span | str] = [" "]
-    for name, device, fits in _needs(entry, session.free_bytes):
-        verdict = {True: Span(" fits", "good"), False: Span(" NO", "bad"), None: Span("")}[fits]
-        parts += [dim(f"{name} "), size(device), verdict, "   "]
-    return [line(dim(" memory to train structured-output with the defaults:")), line(*parts)]
-
-
-@cache
-def _needs(entry: CatalogEntry, free: int | None) -> list[tuple[str, int, bool | None]]:
-    from finetune_tui.core.memory.estimate import estimate_all, fits
-    from finetune_tui.core.tuning.presets import resolve_preset
-    from finetune_tui.core.tuning.spec import Spec, demo_spec
-
-    manifest = entry.manifest()
-    selection = resolve_preset("structured-output", manifest).selection
-    spec = demo_spec() if entry.kind == "demo" else Spec()
-    found = estimate_all(manifest, selection, spec)
-    return [(precision.value, each.device, fits(each, free)) for precision, each in found.items()]
+    return difference_report(difference(a, b))

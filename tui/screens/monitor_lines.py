@@ -60,7 +60,13 @@ def _state_span(following: Following) -> Span:
 
 
 def _of(phase: PhaseRow) -> str:
-    return f" {phase.done:.0f}/{phase.total:.0f}" if phase.done is not None and phase.total else ""
+    return f" {_amounts(phase)}" if phase.done is not None and phase.total else ""
+
+
+def _amounts(phase: PhaseRow) -> str:
+    """`12/40`; of a download `3.1G/5.2G`."""
+    show = size if phase.name == "downloading" else "{:.0f}".format
+    return f"{show(phase.done or 0)}/{show(phase.total or 0)}"
 
 
 def progress_line(following: Following, width: int, now: float) -> Line:
@@ -163,10 +169,12 @@ def _phase_line(row: PhaseRow, following: Following, width: int, now: float) -> 
 def _phase_numbers(row: PhaseRow, going_on: bool, bar_width: int) -> Line:
     if row.done is None or not row.total:
         return ()
-    numbers = f"{row.done:.0f}/{row.total:.0f}"
+    numbers = _amounts(row)
+    if row.name == "downloading" and row.words:  # they have the rate, then the file
+        numbers = row.words.partition(":")[0]
     unit = {"tokenising": " rows", "measuring": " replies", "evaluating": " rows"}.get(row.name, "")
     if not going_on:
-        return line(dim(f"{row.total:.0f}{unit}"))
+        return line(dim(f"{_amounts(row).partition('/')[2]}{unit}"))
     return line(*bar(row.done, row.total, bar_width), " ", numbers, dim(unit))
 
 

@@ -4,11 +4,13 @@ from finetune_tui.core.models.manifest import Module
 from finetune_tui.core.models.roles import PIPELINE, ROLE_GUIDE, Role
 from finetune_tui.core.text import count, plain
 from finetune_tui.core.tuning.modes import Mode
-from finetune_tui.core.tuning.selection import refusal
+from finetune_tui.core.tuning.selection import refusal, with_roles_along
 from finetune_tui.tui.changes import short_names
 from finetune_tui.tui.widgets.lines import Line, Span, dim, line, strong, wrap
-from finetune_tui.tui.widgets.tree_rows import Figures, Row, TreeShape
+from finetune_tui.tui.widgets.tree_figures import Figures
+from finetune_tui.tui.widgets.tree_shape import Row, TreeShape
 
+_SETTABLE = (Mode.LORA, Mode.FULL, Mode.BIAS)
 _STAGE_WORDS = {"mlp-in": "mlp in", "mlp-out": "out"}
 _CONTAINERS = {
     "self_attn": "attention: where tokens look at each other",
@@ -26,7 +28,24 @@ def details_lines(row: Row, shape: TreeShape, figures: Figures, width: int) -> l
         lines.append(picture)
     lines.append(line(dim(_full_name(row, shape))))
     lines += [line(dim(words)) for words in wrap(_training(row, shape, figures), width)]
-    return lines
+    return [*lines, *mode_lines(row, shape, figures)]
+
+
+def mode_lines(row: Row, shape: TreeShape, figures: Figures) -> list[Line]:
+    """The modes this row can have, for the mouse; the present one in brackets. With LoRA the rank too."""
+    now = figures.mode(row)
+    possible = [mode for mode in _SETTABLE if shape.targets(row, mode)]
+    if not possible:
+        return []
+    spans: list[Span] = [dim("mode ")]
+    for mode in (*possible, Mode.FROZEN):
+        at = mode is now.mode and not now.mixed
+        spans.append(
+            Span(f"[{mode}]" if at else f" {mode} ", "accent" if at else "", f"mode({mode})")
+        )
+    if now.mode is Mode.LORA and not now.mixed:
+        spans += [dim("  rank"), Span(" ½ ", "accent", "rank(-1)"), Span("×2", "accent", "rank(1)")]
+    return [line(*spans)]
 
 
 def title_line(row: Row, module: Module) -> Line:
@@ -69,9 +88,26 @@ def _about(row: Row, module: Module, shape: TreeShape) -> list[str]:
     if row.kind == "group" and module.role in (Role.KEY, Role.VALUE):
         key, value = ROLE_GUIDE[Role.KEY], ROLE_GUIDE[Role.VALUE]
         return [f"key: {key.mnemonic}", f"value: {value.mnemonic}"]
+    owner = shape.alias_of(row)
+    if owner:
+        return [
+            f"the same matrix as {owner}, under a second name: it trains there, and counts once"
+        ]
+    if module.is_packed:
+        number = module.own[0][1][0]
+        return [f"the weights of {number} experts in one tensor: a parameter, not a module"]
     if module.role:
         guide = ROLE_GUIDE[module.role]
-        return [guide.mnemonic, f"it {guide.does}" if row.kind != "group" else f"each {guide.does}"]
+        words = [
+            guide.mnemonic,
+            f"it {guide.does}" if row.kind != "group" else f"each {guide.does}",
+        ]
+        along = with_roles_along(shape.manifest, module.name)
+        if along:
+            words.append(f"{', '.join(along)} come along together: one fused matrix")
+        if shape.manifest.guessed:
+            words.append("role guessed from place and shape: this family is not known")
+        return words
     return [_CONTAINERS.get(module.leaf_name, f"holds {len(shape.below(row))} modules")]
 
 
@@ -115,7 +151,7 @@ def _training(row: Row, shape: TreeShape, figures: Figures) -> str:
     if trained:
         mode = figures.mode(row)
         at = f" at rank {mode.rank}" if mode.rank else ""
-        return f"trains {count(trained)} numbers{at}"
+        return f"trains {trained:,} numbers{at}"
     targets = shape.targets(row)
     if targets:
         return f"frozen; lora would add {count(figures.would_add(row))}"

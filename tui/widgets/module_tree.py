@@ -16,7 +16,9 @@ from finetune_tui.core.models.roles import Role
 from finetune_tui.core.text import count, plain
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, fit, line
 from finetune_tui.tui.widgets.status import NARROW
-from finetune_tui.tui.widgets.tree_rows import Figures, ModeWord, Row, Rows
+from finetune_tui.tui.widgets.tree_figures import Figures, ModeWord
+from finetune_tui.tui.widgets.tree_rows import Rows
+from finetune_tui.tui.widgets.tree_shape import Row
 
 WIDE = 66  # from here on ROLE, RANK and SHAPE fit
 
@@ -62,7 +64,8 @@ def header(columns: Columns) -> Line:
 def row_line(row: Row, rows: Rows, figures: Figures, columns: Columns, found: str = "") -> Line:
     """One row without its first cell, which belongs to the cursor. found: text to point out."""
     mode, trained = figures.mode(row), figures.trained(row)
-    params = count(figures.parameters(row))
+    owner = rows.shape.alias_of(row)
+    params = "tied" if owner else count(figures.parameters(row))
     train = count(trained) if trained else ""
     name = _name(row, rows, columns, found)
     if not columns.wide:
@@ -75,12 +78,15 @@ def row_line(row: Row, rows: Rows, figures: Figures, columns: Columns, found: st
         )
     module = rows.shape.module(row)
     word, rank = (mode.short, "") if mode.rank is None else (mode.mode.value, str(mode.rank))
+    if mode.short == "lora~":
+        word, rank = "lora", "~"
     return line(
         *name,
         Span(f"{params:>7} ", "dim"),
         Span(f"{word:<5}{rank:>4}", _mode_style(mode)),
         Span(f"{train:>8}  "),
-        Span(f"{_role(row, module):<10} {_shape(row, module):<11}", "dim"),
+        Span(f"{_role(row, module, rows.shape.manifest.guessed):<10} ", "dim"),
+        Span(f"{'= ' + owner.rpartition('.')[2] if owner else _shape(row, module):<11}", "dim"),
     )
 
 
@@ -88,7 +94,9 @@ def _name(row: Row, rows: Rows, columns: Columns, found: str) -> list[Span]:
     mark = ("▾" if row.key in rows.open else "▸") if row.opens else " "
     indent = " " * (row.depth * (2 if columns.art else 1))
     room = columns.name - 1
-    text = fit(line(f"{indent}{mark}", plain(row.label)), room)
+    owner = rows.shape.alias_of(row)
+    alias = f" = {owner.rpartition('.')[2]}" if owner else ""
+    text = fit(line(f"{indent}{mark}", plain(f"{row.label}{alias}")), room)
     if not found or found not in row.label.lower():
         return list(text)
     start = len(indent) + 1 + row.label.lower().index(found)
@@ -103,12 +111,16 @@ def _mode_style(mode: ModeWord) -> str:
     return "dim" if mode.short == "·" else "good"
 
 
-def _role(row: Row, module: Module) -> str:
+def _role(row: Row, module: Module, guessed: bool) -> str:
+    """A role that comes from the structure alone carries a question mark."""
     if row.kind == "group" and row.label == "norms":
         return Role.NORM.value
     if row.kind == "group":
         return "key, value"
-    return _SHORT_ROLES.get(module.role, module.role.value) if module.role else ""
+    if module.role is None:
+        return "packed" if module.is_packed else ""
+    words = _SHORT_ROLES.get(module.role, module.role.value)
+    return f"{words}?" if guessed else words
 
 
 def _shape(row: Row, module: Module) -> str:
@@ -122,7 +134,8 @@ def _shape(row: Row, module: Module) -> str:
 class ModuleTree(Lines, can_focus=True):
     """Rows under a fixed header. The place moves and changes; this draws and tells of the mouse.
 
-    entry: while set, it is given every key first and says whether it took it (a mode being typed).
+    entry: while set, it is given every key first and says whether it took it (a mode being typed). found:
+    what is looked for, pointed out in the names.
     """
 
     DEFAULT_CSS = """
@@ -133,12 +146,13 @@ class ModuleTree(Lines, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"tree--cursor", "tree--marked"}
 
     class Pressed(Message):
-        """A row was clicked; part: `fold`, `mode` or `row`."""
+        """A row was clicked; part: `fold`, `mode` or `row`. extends: with shift or ctrl held."""
 
-        def __init__(self, index: int, part: str) -> None:
+        def __init__(self, index: int, part: str, extends: bool) -> None:
             super().__init__()
             self.index = index
             self.part = part
+            self.extends = extends
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -203,7 +217,7 @@ class ModuleTree(Lines, can_focus=True):
             part = "mode"
         else:
             part = "row"
-        self.post_message(self.Pressed(index, part))
+        self.post_message(self.Pressed(index, part, event.shift or event.ctrl))
 
     @property
     def _width(self) -> int:
@@ -234,7 +248,7 @@ class ModuleTree(Lines, can_focus=True):
         row = self.rows.rows[index]
         drawn = row_line(row, self.rows, self._figures, self._columns(), self.found)
         is_cursor = index == self.rows.cursor
-        is_marked = self.rows.anchor is not None and index in self.rows.span
+        is_marked = self.rows.is_marked(index)
         edge = Span("▌" if is_cursor else " ", "accent" if self.has_focus else "dim")
         return line(
             edge, drawn

@@ -15,7 +15,7 @@ from finetune_tui.core.memory.estimate import (
     weight_bytes,
 )
 from finetune_tui.core.models.catalog import catalog
-from finetune_tui.core.tuning.modes import LORA, Mode
+from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import resolve_preset
 from finetune_tui.core.tuning.selection import Selection, refusal
 from finetune_tui.core.tuning.spec import Spec
@@ -24,7 +24,17 @@ PHI2 = catalog()["microsoft/phi-2"].manifest()
 ADAPTABLE = [m.name for m in PHI2.modules if refusal(PHI2, m.name, Mode.LORA) is None]
 
 precisions = st.sampled_from(list(Precision))
-selections = st.sets(st.sampled_from(ADAPTABLE)).map(lambda names: Selection().set(names, LORA))
+
+TRAINABLE = {
+    mode: [m.name for m in PHI2.modules if refusal(PHI2, m.name, mode) is None]
+    for mode in (Mode.LORA, Mode.FULL, Mode.BIAS)
+}
+choices = st.sampled_from(list(TRAINABLE)).flatmap(
+    lambda mode: st.tuples(st.sampled_from(TRAINABLE[mode]), st.just(Choice(mode)))
+)
+selections = st.dictionaries(st.sampled_from(ADAPTABLE), st.just(LORA)).flatmap(
+    lambda lora: st.lists(choices, max_size=30).map(lambda more: Selection(lora | dict(more)))
+)
 specs = st.builds(
     Spec,
     lora_r=st.integers(1, 256),
@@ -63,7 +73,8 @@ def test_more_never_needs_less(
         replace(spec, max_length=spec.max_length + 8),
     ):
         assert estimate(PHI2, selection, more, precision).device >= before
-    assert estimate(PHI2, selection.set([name], LORA), spec, precision).device >= before
+    if name not in selection.choices:
+        assert estimate(PHI2, selection.set([name], LORA), spec, precision).device >= before
 
 
 def test_a_simulated_point() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import catalog
-from finetune_tui.core.models.manifest import Manifest, inspect_answer
+from finetune_tui.core.models.manifest import Manifest, Module, inspect_answer
 from finetune_tui.core.models.roles import Role
 
 
@@ -80,22 +80,44 @@ def test_every_projection_of_phi_has_a_role(phi2: Manifest) -> None:
 def test_inspect_answer_has_the_promised_keys(phi2: Manifest) -> None:
     answer = json.loads(json.dumps(inspect_answer(phi2)))
     assert set(answer) == {
-        "model", "architecture", "family", "parameters", "blocks", "config", "tied", "modules",
+        "model", "architecture", "family", "guessed", "parameters", "blocks", "config", "tied",
+        "modules",
     }  # fmt: skip
     assert set(answer["modules"][5]) == {"name", "class", "role", "parameters", "shape"}
     assert answer["tied"] == []
 
 
-@pytest.mark.parametrize("entry", catalog().values(), ids=catalog())
-def test_the_catalog_equals_meta_instantiation(entry) -> None:  # type: ignore[no-untyped-def]
-    from transformers import AutoConfig
+def test_what_an_earlier_version_wrote_is_still_read(phi2: Manifest) -> None:
+    data = phi2.to_json()
+    del data["guessed"]
+    for key in ("positions", "sliding_window", "experts", "experts_per_token"):
+        del data["config"][key]
+    old = Manifest.from_json(data)
+    assert old.modules == phi2.modules
+    assert old.config.positions is None
+    assert not old.guessed
 
-    from finetune_tui.core import demo
-    from finetune_tui.core.models.inspection import inspect_config, read_config
 
-    shipped = json.loads(entry.file.read_bytes())
-    if entry.kind == "demo":
-        config = read_config(demo.MODEL_FOLDER)
-    else:
-        config = AutoConfig.for_model(**shipped["config"])
-    assert inspect_config(config, entry.id) == entry.manifest()
+def test_a_packed_parameter_has_a_line_after_its_module() -> None:
+    moe = catalog()["Qwen/Qwen3-30B-A3B"].manifest()
+    names = [module.name for module in moe.modules]
+    at = names.index("model.layers.3.mlp.experts")
+    assert names[at + 1 : at + 3] == [
+        "model.layers.3.mlp.experts.gate_up_proj",
+        "model.layers.3.mlp.experts.down_proj",
+    ]
+    packed = moe.modules[at + 1]
+    assert packed.cls == "Parameter"
+    assert packed.role is Role.EXPERTS
+    assert packed.shape == (128, 1536, 2048)
+    assert packed.parameters == 128 * 1536 * 2048
+    assert dict(moe.modules[at].own)["gate_up_proj"] == packed.shape
+    assert sum(1 for module in moe.modules if not module.is_packed) == 679
+    assert moe.block_index(packed.name) == 3
+    assert Manifest.from_json(json.loads(json.dumps(moe.to_json()))) == moe
+
+
+def test_conv1d_of_gpt2_holds_its_matrix_transposed() -> None:
+    assert Module("c_fc", "Conv1D", None, (("weight", (32, 128)),), 4096).features == (32, 128)
+    assert Module("fc", "Linear", None, (("weight", (128, 32)),), 4096).features == (32, 128)
+    assert Module("e", "ScaledWordEmbedding", None, (("weight", (96, 8)),), 768).features == (96, 8)

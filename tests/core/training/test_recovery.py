@@ -67,6 +67,30 @@ def test_a_killed_worker_is_written_down_once_and_resumes_bitwise_equal(
     assert losses(run) == losses(straight)
 
 
+MIXED = [
+    {"model.layers.{0..3}.self_attn.{q_proj,v_proj}": "lora"},
+    {"model.layers.3.mlp.fc2": "full"},
+    {"model.final_layernorm": "full"},
+    {"model.layers.{0..2}.mlp.fc1": "bias"},
+]
+
+
+def test_a_killed_run_of_mixed_modes_resumes_bitwise_equal(make_run: MakeRun) -> None:
+    straight = make_run(modules=MIXED, preset=None)
+    finish(straight)
+    assert straight.state().status is Status.FINISHED, straight.log_path.read_text()[-2000:]
+    run = make_run(modules=MIXED, preset=None)
+    supervisor = supervise(run)
+    wait_for(run, "step", step=6)
+    os.kill(worker_pid(run), signal.SIGKILL)
+    supervisor.wait(timeout=30)
+    ended = finish(run, resume=True)[-1]
+    assert ended["kind"] == "finished"
+    assert ended["trained"] == str(run.trained)
+    assert adapter_bytes(run) == adapter_bytes(straight)
+    assert run.trained.read_bytes() == straight.trained.read_bytes()
+
+
 def test_supervisor_and_worker_killed_is_dead_at_once_and_resumable(
     make_run: MakeRun, straight: RunDirectory
 ) -> None:

@@ -1,13 +1,15 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
+from finetune_tui.core import demo
 from finetune_tui.core.data.report import report_of
 from finetune_tui.core.hardware import Gpu
 from finetune_tui.core.models.resolve import find_model
 from finetune_tui.core.tuning.modes import Mode
-from finetune_tui.tui.screens.checks import Check, check_lines, checks, refusal, weights_on_disk
+from finetune_tui.tui.screens.checks import Check, check_lines, checks, refusal
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import text_of
 from tests.tui.runs_fixture import HARDWARE, demo_session
@@ -94,22 +96,12 @@ def test_a_full_disk_is_in_the_way() -> None:
     assert by_name(session)["disk"].verdict == "bad"
 
 
-def test_weights_are_looked_for_in_the_cache_of_the_hub(tmp_path: Path) -> None:
-    reference = find_model("microsoft/phi-2")
-    environment = {"HF_HOME": str(tmp_path)}
-    assert not weights_on_disk(reference, environment)
-    snapshot = tmp_path / "hub" / "models--microsoft--phi-2" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").touch()
-    assert weights_on_disk(reference, environment)
-
-
 def test_a_folder_without_weights_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     session = ready()
     session.reference = find_model(str(tmp_path))
     assert by_name(session)["model"].verdict == "bad"
-    (tmp_path / "model.safetensors").touch()
+    shutil.copy(demo.MODEL_FOLDER / "model.safetensors", tmp_path)
     assert by_name(session)["model"].verdict == "good"
 
 

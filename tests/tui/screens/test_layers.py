@@ -4,10 +4,13 @@ import pytest
 from textual.events import MouseScrollDown
 
 from finetune_tui.core.tuning.modes import Choice, Mode
+from finetune_tui.core.tuning.presets import PRESETS
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.screens.layers import LayersPlace
+from finetune_tui.tui.screens.layers_side import SideColumn
 from finetune_tui.tui.widgets.module_tree import ModuleTree
 from finetune_tui.tui.widgets.preset_list import PresetList
+from finetune_tui.tui.widgets.report_pane import ReportPane
 from finetune_tui.tui.widgets.status import Footline, StatusLine
 from tests.tui.conftest import AppPilot, open_model, press, settled
 
@@ -99,13 +102,115 @@ async def test_a_mode_with_digits_for_the_rank(app: FinetuneApp) -> None:
         assert not app.session.selection.choices
 
 
-@pytest.mark.parametrize("key", ["f", "b"])
-async def test_a_mode_that_cannot_be_says_why(app: FinetuneApp, key: str) -> None:
+async def test_full_and_bias_are_set_and_counted_exactly(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "qwen2.5-1.5b-instruct")
+        await go_to(pilot, app, "q_proj")
+        await press(pilot, "m", "f")
+        assert foot(app).strip() == "28 modules: full"
+        assert app.session.trainable == 28 * 1536 * 1537
+        await go_to(pilot, app, "layers.0–27")
+        await press(pilot, "m", "b")
+        assert app.session.trainable == 28 * 2048
+        await press(pilot, "u")
+        assert app.session.trainable == 28 * 1536 * 1537
+        await press(pilot, "m", "0")
+        assert not app.session.selection.choices
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "says"),
+    [
+        ("gate_proj", "b", "no bias"),
+        ("norms", "l", "RMSNorm has no matrix"),
+        ("embed_tokens", "l", "share one matrix"),
+        ("lm_head", "f", "same matrix as model.embed_tokens"),
+        ("mlp", "0", "nothing here trains"),
+    ],
+)
+async def test_a_mode_that_cannot_be_says_why(
+    app: FinetuneApp, row: str, key: str, says: str
+) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "qwen2.5-1.5b-instruct")
+        await go_to(pilot, app, row)
+        await press(pilot, "m", key)
+        assert says in foot(app)
+        assert not app.session.selection.choices
+
+
+async def test_alpha_is_typed_after_a(app: FinetuneApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await open_model(pilot, "phi-2")
-        await press(pilot, "m", key)
-        assert "lora" in foot(app)
+        await go_to(pilot, app, "lm_head")
+        await press(pilot, "m", "l", "8", "a", "6", "4")
+        assert app.session.selection.choices["lm_head"] == Choice(Mode.LORA, 8, 64)
+        assert "rank 8, alpha 64" in foot(app)
+        await press(pilot, "enter", "u")
         assert not app.session.selection.choices
+
+
+async def test_every_block_gets_what_one_has(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "phi-2")
+        await press(pilot, "slash", *"layers.7.mlp.fc1", "enter", "m", "f", "a")
+        assert len(app.session.selection.names(Mode.FULL)) == 32
+        await press(pilot, "a")
+        assert not app.session.selection.choices
+
+
+async def test_all_that_was_found_is_set_as_one(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "phi-2")
+        await press(pilot, "slash", *"mlp", "enter", "A")
+        assert "64 modules" in foot(app)
+        await press(pilot, "m", "f")
+        assert len(app.session.selection.names(Mode.FULL)) == 64
+        await press(pilot, "slash", *"full", "enter")
+        assert "2 found" in foot(app)
+        assert label(app) in ("fc1", "fc2")
+
+
+async def test_modes_and_ranges_by_mouse(app: FinetuneApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_model(pilot, "phi-2")
+        await pilot.click(ModuleTree, offset=(10, 8))
+        await pilot.click(ModuleTree, offset=(10, 9), shift=True)
+        side = app.query_one(SideColumn)
+        at = next(y for y, made in enumerate(side.details.words.splitlines()) if "mode" in made)
+        x = side.details.words.splitlines()[at].index("full")
+        await pilot.click(side.details, offset=(x, at))
+        assert len(app.session.selection.names(Mode.FULL)) == 64
+        await pilot.click(side.details, offset=(x - 4, at))  # lora
+        await settled(pilot)
+        x = side.details.words.splitlines()[at].index("×2")
+        await pilot.click(side.details, offset=(x, at))
+        assert {choice.r for choice in app.session.selection.choices.values()} == {None, 32}
+
+
+async def test_everything_is_unfolded_and_folded(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "phi-2")
+        await go_to(pilot, app, "single blocks")
+        await press(pilot, "L")
+        rows = tree(app).rows
+        assert rows is not None
+        assert sum(row.label == "fc1" for row in rows.rows) == 33
+        await press(pilot, "H")
+        assert [row.depth for row in rows.rows] == [0, 0, 0, 0]
+
+
+async def test_the_report_is_a_tab_to_read(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await open_model(pilot, "qwen2.5-1.5b-instruct")
+        await press(pilot, "r")
+        report = app.query_one(ReportPane)
+        assert "grouped-query, 12/2" in report.words
+        await press(pilot, "G")
+        assert "8,192" in report.text
+        assert "BitFit" in report.words
+        await press(pilot, "escape")
+        assert tree(app).has_focus
 
 
 async def test_after_a_mode_digits_lead_to_places_again(app: FinetuneApp) -> None:
@@ -213,9 +318,9 @@ async def test_the_mouse_chooses_presets_tabs_places_and_footer_entries(app: Fin
         await pilot.click(LayersPlace, offset=(52, 0))  # the tab
         await settled(pilot)
         assert app.query_one(PresetList).display
-        await pilot.click(PresetList, offset=(10, 9))
+        await pilot.click(PresetList, offset=(10, 8))
         await settled(pilot)
-        assert app.session.preset == "personas"
+        assert app.session.preset == list(PRESETS)[7]
         await pilot.click("Masthead", offset=(3, 0))
         await settled(pilot)
         assert app.place_name == "model"
@@ -266,7 +371,9 @@ async def test_one_column_turns_through_tree_and_panes(app: FinetuneApp) -> None
     async with app.run_test(size=(45, 20)) as pilot:
         await open_model(pilot, "demo")
         shown = []
-        for _ in range(4):
+        for _ in range(5):
             await press(pilot, "right_square_bracket")
-            shown.append((tree(app).is_on_screen, app.query_one(PresetList).is_on_screen))
-        assert shown == [(False, False), (False, True), (True, False), (False, False)]
+            panes = (ModuleTree, PresetList, ReportPane)
+            shown.append([app.query_one(pane).is_on_screen for pane in panes])
+        what, presets, report = [False] * 3, [False, True, False], [False, False, True]
+        assert shown == [what, presets, report, [True, False, False], what]

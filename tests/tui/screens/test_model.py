@@ -32,7 +32,7 @@ async def test_the_demo_is_one_key_away(app: FinetuneApp) -> None:
 
 async def test_a_model_of_the_catalog(app: FinetuneApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
-        await press(pilot, "j", "enter")
+        await press(pilot, "slash", *"phi-2", "enter", "enter")
         assert app.place_name == "layers"
         assert app.session.title == "Phi-2"
         assert not app.session.selection.choices
@@ -52,7 +52,7 @@ async def test_a_folder_that_is_no_model_is_told_as_text(app: FinetuneApp) -> No
         await press(pilot, *"/x/[bold]", "enter")
         assert "unknown model" in app.query_one(Footline).words
         assert "'/x/[bold]'" in app.query_one(Footline).words
-        assert "local folder works too" in one_line(app.query_one(Footline).words)
+        assert "a folder or owner/name works too" in one_line(app.query_one(Footline).words)
         assert app.place_name == "model"
 
 

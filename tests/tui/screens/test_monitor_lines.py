@@ -112,6 +112,16 @@ def test_before_the_first_step_phases_and_a_way_out(home: Path) -> None:
     assert "S stops it" in text
 
 
+def test_a_download_is_told_in_bytes_and_rate(home: Path) -> None:
+    words_of_it = "3.1G of 5.2G, 84.0M/s: model-00002-of-00002.safetensors"
+    told = {"done": 3.1 * 2**30, "total": 5.2 * 2**30, "words": words_of_it}
+    event = {"t": NOW - 1, "kind": "phase", "phase": "downloading", **told}
+    following = follow(home, [*preparation(1), event], status=Status.PREPARING)
+    text = words(phase_lines(following, 80, NOW))
+    assert "▸ downloading" in text
+    assert "3.1G of 5.2G, 84.0M/s" in text
+
+
 def test_before_the_worker_spoke_it_is_queued(home: Path) -> None:
     following = follow(home, [], status=Status.STARTING)
     assert "queued" in words(phase_lines(following, 80, NOW))

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 
 from finetune_tui.core.models.resolve import find_model
+from finetune_tui.core.tuning.presets import PRESETS
+from finetune_tui.tui.preset_rows import preset_rows, presets_key
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.details import details_lines
 from finetune_tui.tui.widgets.lines import text_of
 from finetune_tui.tui.widgets.memory_panel import bar_text, memory_lines, memory_title
 from finetune_tui.tui.widgets.preset_list import preset_lines, why_lines
 from finetune_tui.tui.widgets.prompt import complete_path
-from finetune_tui.tui.widgets.tree_rows import Figures, Rows, TreeShape
+from finetune_tui.tui.widgets.tree_figures import Figures
+from finetune_tui.tui.widgets.tree_rows import Rows
+from finetune_tui.tui.widgets.tree_shape import TreeShape
 from tests.tui.conftest import hardware
 
 
@@ -29,7 +33,7 @@ def details(session: Session, label: str) -> str:
     assert session.manifest is not None
     rows = Rows(TreeShape(session.manifest))
     figures = Figures(rows.shape, session.selection, session.spec.lora_r)
-    _, row = next(found for found in rows.shape.walk(singles=True) if found[1].label == label)
+    row = next(place.row for place in rows.shape.places if place.row.label == label)
     return "\n".join(text_of(line) for line in details_lines(row, rows.shape, figures, 60))
 
 
@@ -40,7 +44,8 @@ def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
         "it brings the features back to the stream\n"
         "embed▸qkv▸out▸mlp in▸[OUT]▸norm▸head\n"
         "layers.0–31.mlp.fc2\n"
-        "trains 6.55M numbers at rank 16"
+        "trains 6,553,600 numbers at rank 16\n"
+        "mode [lora] full  bias  frozen   rank ½ ×2"
     )
 
 
@@ -96,11 +101,15 @@ def test_bars(share: float, bar: str) -> None:
 
 def test_presets_show_what_they_train_and_where_the_advice_is_from(session: Session) -> None:
     session.hardware = hardware()
-    presets = session.presets()
-    lines = [text_of(line) for line in preset_lines(session, presets, 0, True, True)]
-    assert len(lines) == 9
-    assert lines[7].split() == ["●", "structured-output", "16.6M", "19.5G", "guide"]
-    assert "controls what attends to what" in text_of(why_lines(presets[0], 80)[0])
+    key = presets_key(session)
+    assert key is not None
+    rows = preset_rows(key)
+    lines = [text_of(line) for line in preset_lines(rows, session.preset, 0, True, True)]
+    shown = {words[0]: words for words in (line.strip("▌ ●").split() for line in lines)}
+    assert list(shown) == list(PRESETS)
+    assert shown["structured-output"] == ["structured-output", "16.6M", "19.5G", "guide"]
+    assert next(line for line in lines if "●" in line).split()[1] == "structured-output"
+    assert "controls what attends to what" in text_of(why_lines(rows[0].resolved, 80)[0])
 
 
 def test_paths_are_completed(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from finetune_tui.core.models.roles import Role
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import resolve_preset
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.tui.widgets.tree_rows import Figures, Rows, TreeShape
+from finetune_tui.tui.widgets.tree_figures import Figures
+from finetune_tui.tui.widgets.tree_rows import Rows
+from finetune_tui.tui.widgets.tree_shape import TreeShape
 
 PHI = catalog()["microsoft/phi-2"].manifest()
 
