@@ -1,6 +1,6 @@
 """A manifest far larger than any model of today, all blocks alike or every one of its own shape."""
 
-from finetune_tui.core.models.manifest import Manifest, Module, ModelConfig
+from finetune_tui.core.models.manifest import Manifest, ModelConfig, Module
 from finetune_tui.core.models.roles import Role
 
 _HIDDEN, _VOCABULARY = 1024, 32_000

@@ -1,5 +1,8 @@
 """The app: one screen with two lines on top, a place in the middle and the keys below."""
 
+import gc
+import os
+import signal
 from collections.abc import Callable
 from inspect import isawaitable
 from pathlib import Path
@@ -20,6 +23,7 @@ from finetune_tui.tui.places import PLACES
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
+from finetune_tui.tui.terminal import is_gone
 from finetune_tui.tui.themes import DARK, FALLBACKS, LIGHT
 from finetune_tui.tui.threads import in_daemon_thread
 from finetune_tui.tui.widgets.prompt import Answer, PromptLine
@@ -41,6 +45,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Widget)
 
 _MACHINE_EVERY = 3.0  # seconds
+_TERMINAL_EVERY = 1.0
 
 
 def _commands() -> "type[Provider]":
@@ -127,6 +132,8 @@ class FinetuneApp(App[str | None]):
 
     def session_changed(self) -> None:
         """Call after changing the session: what is on the screen follows."""
+        if not self.screen_stack or not self.screen_stack[0].query(Masthead):
+            return  # an answer that came while the app closes
         self._frame(Masthead).update()
         self._frame(StatusLine).update()
         if self.place is not None:
@@ -213,6 +220,7 @@ class FinetuneApp(App[str | None]):
         self.in_thread(self._look_back, self._looked_back, group="runs")
         self._watch_machine()
         self.set_interval(_MACHINE_EVERY, self._watch_machine)
+        self.set_interval(_TERMINAL_EVERY, self._watch_terminal)
 
     def _look_back(self) -> "Returning":
         from finetune_tui.tui.returning import last_seen, look_back, write_seen
@@ -236,6 +244,11 @@ class FinetuneApp(App[str | None]):
     def _examined(self, findings: "list[Finding]") -> None:
         self.session.findings = tuple(findings)
         self.session_changed()
+
+    def _watch_terminal(self) -> None:
+        """With the terminal gone nobody is there to leave politely: runs go on, the app ends."""
+        if is_gone():
+            os._exit(128 + signal.SIGHUP)
 
     def _watch_machine(self) -> None:
         self.in_thread(self._look_at_machine, self._saw_machine, group="machine")
@@ -272,6 +285,7 @@ class FinetuneApp(App[str | None]):
                 self.say_error(error)
                 return
             self._frame(Footline).hush()
+            self._prepare_search(manifest)
             self._read_chosen_data()
             self.call_later(self.action_show_place, show)
 
@@ -280,11 +294,22 @@ class FinetuneApp(App[str | None]):
 
     def _load(self, reference: "ModelReference") -> "Manifest":
         """The manifest, with what the tree derives from it made already: beside the screen."""
+        from finetune_tui.core.memory.estimate import estimate_all
+        from finetune_tui.core.tuning.selection import Selection
+        from finetune_tui.core.tuning.spec import Spec
         from finetune_tui.tui.widgets.tree_shape import shape_of
 
         manifest = self.services.load_manifest(reference)
         shape_of(manifest).prepare()
+        estimate_all(manifest, Selection(), Spec())
+        gc.freeze()  # a large tree stays as long as it is open: no collection need walk it again
         return manifest
+
+    def _prepare_search(self, manifest: "Manifest") -> None:
+        """A list of every row, for a large model too long to make between two keys."""
+        from finetune_tui.tui.widgets.tree_shape import shape_of
+
+        self.in_thread(lambda: shape_of(manifest).order, lambda _order: None, group="search")
 
     def _read_chosen_data(self) -> None:
         """Read the files that the spec names, so that every place can say what is in them."""

@@ -7,6 +7,8 @@ from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.selection import Selection
 
+_MANY = 2_000  # names; more are not told one by one
+
 
 def changed_words(manifest: Manifest, preset: str | None, base: Selection, now: Selection) -> str:
     """`+structured-output −layers.0–23 +lm_head mlp.fc1→r8`; empty when nothing is chosen.
@@ -14,6 +16,9 @@ def changed_words(manifest: Manifest, preset: str | None, base: Selection, now: 
     base: what the preset alone selects. Whole blocks are named once.
     """
     words = [f"+{preset}"] if preset else []
+    if len(now.choices) > _MANY:
+        alike = now == base
+        return " ".join([*words, "" if alike else f"{len(now.choices):,} modules"]).strip()
     removed = [name for name in base.choices if name not in now.choices]
     added = [name for name in now.choices if name not in base.choices]
     words += [f"−{part}" for part in _short(manifest, removed, base)]

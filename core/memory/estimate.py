@@ -15,12 +15,11 @@ from finetune_tui.core.models.roles import Role
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.selection import (
     Selection,
-    is_quantised,
-    lora_modules,
     module_parameters,
     trainable_parameters,
 )
 from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.tally import blocks_of, tally
 
 MIB = 2**20
 GIB = 2**30
@@ -97,7 +96,6 @@ def estimate(
     manifest: Manifest, selection: Selection, spec: Spec, precision: Precision
 ) -> Estimate:
     """One training step of this selection, at `spec.max_length` tokens a row and a full batch."""
-    adapted = _adapted(manifest, selection, spec)
     trainable = trainable_parameters(manifest, selection, spec.lora_r)
     weights = weight_bytes(manifest, precision) - _replaced_bytes(manifest, selection, precision)
     adapters = 4 * trainable  # whatever the mode, what trains is float32
@@ -105,7 +103,7 @@ def estimate(
     optimizer = _optimizer_bytes(spec, trainable)
     tokens = spec.per_device_train_batch_size * spec.max_length
     unit = 4 if precision is Precision.FP32 else 2
-    saved = _saved_per_token(manifest, selection, adapted, spec, unit)
+    saved = _saved_per_token(manifest, selection, spec, unit)
     activations = tokens * saved
     logits_at_loss = 12 * tokens * manifest.config.vocabulary
     block = tokens * _block_backward_per_token(manifest, unit)
@@ -152,9 +150,9 @@ def _replaced_bytes(manifest: Manifest, selection: Selection, precision: Precisi
     """
     modes = [Mode.BIAS] if selection.names(Mode.LORA) else [Mode.BIAS, Mode.FULL]
     numbers = sum(
-        module_parameters(manifest, manifest.module(name), selection.choices[name], lora_r=0)
-        for mode in modes
-        for name in selection.names(mode)
+        times * module_parameters(manifest, module, choice, lora_r=0)
+        for module, choice, times in tally(manifest, selection.choices)
+        if choice.mode in modes
     )
     return (4 if precision is Precision.FP32 else 2) * numbers
 
@@ -201,38 +199,13 @@ class _Facts:
 
 @lru_cache(maxsize=8)
 def _facts(manifest: Manifest) -> _Facts:
-    quantised = [m.features for m in manifest.modules if is_quantised(m) and m.features]
+    quantised = [m.features for m in manifest.modules if m.is_quantisable and m.features]
     return _Facts(
         linears=len(quantised),
         numbers=sum(inputs * outputs for inputs, outputs in quantised),
         rows=sum(outputs for _, outputs in quantised),
         gated=any(m.role in (Role.MLP_GATE, Role.GATE_IN) for m in manifest.modules),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Adapted:
-    """One LoRA: the matrix it sits on, its rank, and the block (None: outside the blocks)."""
-
-    inputs: int
-    outputs: int
-    r: int
-    block: int | None
-    role: Role | None
-
-
-def _adapted(manifest: Manifest, selection: Selection, spec: Spec) -> list[_Adapted]:
-    found = []
-    for module, choice in lora_modules(manifest, selection):
-        inputs, outputs, block = _place(manifest, module.name)
-        found.append(_Adapted(inputs, outputs, choice.r or spec.lora_r, block, module.role))
-    return found
-
-
-@lru_cache(maxsize=2**16)
-def _place(manifest: Manifest, name: str) -> tuple[int, int, int | None]:
-    inputs, outputs = manifest.module(name).features or (0, 0)
-    return inputs, outputs, manifest.block_index(name)
 
 
 def _optimizer_bytes(spec: Spec, trainable: int) -> int:
@@ -244,9 +217,7 @@ def _optimizer_bytes(spec: Spec, trainable: int) -> int:
     return 8 * trainable
 
 
-def _saved_per_token(
-    manifest: Manifest, selection: Selection, adapted: list[_Adapted], spec: Spec, unit: int
-) -> int:
+def _saved_per_token(manifest: Manifest, selection: Selection, spec: Spec, unit: int) -> int:
     """Bytes a token leaves behind for the backward pass, over all blocks."""
     config = manifest.config
     if spec.gradient_checkpointing:
@@ -255,29 +226,23 @@ def _saved_per_token(
     norm = 2 * (4 * config.hidden_size + 4)
     saved = norm + unit * attention + 4 * config.heads + _mlp_saved(manifest, unit)
     dropped = 1 if spec.lora_dropout else 0
-    lora = sum(unit * (one.inputs + one.r) + dropped * one.inputs for one in adapted)
-    return (
-        (config.blocks - _lowest_block(manifest, selection)) * saved
-        + lora
-        + _full_inputs(manifest, selection, unit)
-    )
+    inputs_kept = 0
+    for module, choice, times in tally(manifest, selection.choices):
+        inputs = module.features[0] if module.features else 0
+        if choice.mode is Mode.LORA:
+            rank = choice.r or spec.lora_r
+            inputs_kept += times * (unit * (inputs + rank) + dropped * inputs)
+        elif choice.mode is Mode.FULL:  # a matrix that trains keeps its own input for its gradient
+            inputs_kept += times * unit * inputs
+    return (config.blocks - _lowest_block(manifest, selection)) * saved + inputs_kept
 
 
 def _lowest_block(manifest: Manifest, selection: Selection) -> int:
     """Blocks below the lowest that trains save nothing; a trained embedding lies below them all."""
-    lowest = manifest.config.blocks
-    for name in selection.choices:
-        block = _place(manifest, name)[2]
-        if block is not None:
-            lowest = min(lowest, block)
-        elif manifest.module(name).role is Role.EMBEDDING:
-            return 0
-    return lowest
-
-
-def _full_inputs(manifest: Manifest, selection: Selection, unit: int) -> int:
-    """A matrix that trains in full keeps its own input for its gradient."""
-    return sum(unit * _place(manifest, name)[0] for name in selection.names(Mode.FULL))
+    if any(one.module.role is Role.EMBEDDING for one in tally(manifest, selection.choices)):
+        return 0
+    inside = blocks_of(manifest, selection.choices) - {None}
+    return min((block for block in inside if block is not None), default=manifest.config.blocks)
 
 
 def _mlp_saved(manifest: Manifest, unit: int) -> int:

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.files import read_json, write_atomically
+from finetune_tui.core.models import sanity
 from finetune_tui.core.models.hub_http import Broken, Hub
 from finetune_tui.core.models.weights import (
     ADAPTER_CONFIG,
@@ -156,19 +157,21 @@ class _Download:
     def required(self, file: str) -> RemoteFile:
         if file not in self.model.names:
             raise self._no_config()
-        return self._file(file)
+        return self._bounded(self._file(file), sanity.MOST_BYTES)
 
     def small_files(self) -> list[RemoteFile]:
-        files = [self._file(name) for name in self.model.names if _SMALL.fullmatch(name)]
-        for file in files:
-            if file.size > _MOST_SMALL:
-                raise UserError(f"{file.name} has {size(file.size)}: not fetched", where=self.name)
-        return files
+        names = (name for name in self.model.names if _SMALL.fullmatch(name))
+        return [self._bounded(self._file(name), _MOST_SMALL) for name in names]
+
+    def _bounded(self, file: RemoteFile, most: int) -> RemoteFile:
+        if file.size > most:
+            raise UserError(f"{file.name} has {size(file.size)}: not fetched", where=self.name)
+        return file
 
     def shards(self) -> list[RemoteFile]:
         """The weights: what the index names; a repository often holds them in other formats too."""
         if INDEX in self.model.names:
-            self.take(self._file(INDEX))
+            self.take(self._bounded(self._file(INDEX), _MOST_SMALL))
             where = f"{self.name}/{INDEX}"
             names = shards_of_index(read_json(self.snapshot / INDEX), where)
             absent = [name for name in names if name not in self.model.names]
@@ -284,7 +287,7 @@ class _Download:
 
     def _no_config(self) -> UserError:
         if ADAPTER_CONFIG in self.model.names:
-            self.take(self._file(ADAPTER_CONFIG))
+            self.take(self._bounded(self._file(ADAPTER_CONFIG), 2**20))
             base = base_of_adapter(read_json(self.snapshot / ADAPTER_CONFIG, limit=2**20))
             made_for = f", made for {base}" if base else ""
             return UserError(

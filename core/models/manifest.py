@@ -53,8 +53,9 @@ class Module:
 
     @property
     def is_quantisable(self) -> bool:
-        """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
-        return self.cls == "Linear" and self.role is not Role.HEAD and self.leaf_name != "lm_head"
+        """Whether bitsandbytes replaces this module on loading: every linear layer but the head."""
+        linear = self.cls in ("Linear", "Conv1D")
+        return linear and self.role is not Role.HEAD and self.leaf_name != "lm_head"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,9 @@ from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.models.resolve import ModelReference
 from finetune_tui.core.tuning.spec import Spec
 
+# Where multimodal checkpoints keep their language model → where it stands when loaded on its own.
+_TEXT_PART = {r"^(model\.)?language_model\.(model\.)?": "model."}
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -48,9 +51,15 @@ def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
     """The frozen base model on its device, in its dtype. Raises WorkFailed when it cannot be loaded."""
     quantised = spec.load_in_4bit or spec.load_in_8bit
     try:
-        config = AutoConfig.from_pretrained(reference.weights, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
+        whole = AutoConfig.from_pretrained(reference.weights, trust_remote_code=False)
+        config = (
+            whole.get_text_config()
+        )  # of a multimodal model, the text part: as the manifest has it
+        model, loaded = AutoModelForCausalLM.from_pretrained(
             reference.weights,
+            config=config,
+            key_mapping=None if config is whole else _TEXT_PART,
+            output_loading_info=True,
             dtype=device.dtype,
             use_safetensors=True,
             trust_remote_code=False,
@@ -64,6 +73,14 @@ def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
             where=reference.name,
             hint="log.txt of the run has the whole story",
         ) from error
+    if loaded["missing_keys"]:
+        # Transformers fills them with random numbers and goes on.
+        raise WorkFailed(
+            f"the weights lack {len(loaded['missing_keys'])} parameters of this model, "
+            f"first: {sorted(loaded['missing_keys'])[0]}",
+            where=reference.name,
+            hint="the files are incomplete, or of another architecture than their config says",
+        )
     if quantised:
         _avoid_cpu_bug(model)
     else:

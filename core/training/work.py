@@ -16,7 +16,8 @@ from finetune_tui.core.data.reading import read_rows, split_rows
 from finetune_tui.core.data.rows import BadRow, Row
 from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, token_row
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.limits import bounded_memory
+from finetune_tui.core.hardware import read_hardware
+from finetune_tui.core.limits import MOST_MEMORY, bounded_memory
 from finetune_tui.core.memory.estimate import estimate, precision_of
 from finetune_tui.core.models.inspection import inspect_folder
 from finetune_tui.core.models.manifest import Manifest
@@ -69,7 +70,7 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
 
     plan = replace(plan, reference=fetch_weights(plan.reference, reporter))
     reporter.phase("loading")
-    with bounded_memory():
+    with bounded_memory(_spare_memory()):
         tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
         data = _read_data(plan.spec, tokenizer, reporter)
     reporter.phase("loading")
@@ -166,6 +167,12 @@ def _read_data(spec: Spec, tokenizer: Any, reporter: Reporter) -> Data:
         )
     held_out = _tokenise(held_out_rows, spec, tokenizer, reporter)
     return Data(train, held_out, list(held_out_rows))
+
+
+def _spare_memory() -> int:
+    """Bytes that rows and templates may take: data may be large, and the machine must go on."""
+    available = read_hardware().memory_available
+    return MOST_MEMORY if available is None else max(MOST_MEMORY, available * 9 // 10)
 
 
 def _tokenise(

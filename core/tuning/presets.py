@@ -14,7 +14,7 @@ from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.models.roles import FUSED, Role
 from finetune_tui.core.text import did_you_mean
 from finetune_tui.core.tuning.modes import Choice, Mode
-from finetune_tui.core.tuning.selection import Selection, refusal
+from finetune_tui.core.tuning.selection import LINEAR_CLASSES, Selection, refusal
 
 _TRIO = frozenset({Role.QUERY, Role.KEY, Role.VALUE, Role.QKV})
 _OUTPUT = frozenset({Role.ATTENTION_OUTPUT})
@@ -22,7 +22,6 @@ _MLP = frozenset({Role.MLP_IN, Role.MLP_GATE, Role.GATE_IN, Role.MLP_OUT})
 _SIX = _TRIO | _OUTPUT | _MLP
 _EMBEDDING = frozenset({Role.EMBEDDING})
 _HEAD = frozenset({Role.HEAD})
-_LINEAR = frozenset({"Linear", "Conv1D"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +271,7 @@ def _means(preset: Preset, module: Module) -> bool:
     if preset.roles:
         return module.role in preset.roles
     if preset.mode is Mode.LORA:
-        return module.cls in _LINEAR and module.role not in (Role.HEAD, Role.ROUTER)
+        return module.cls in LINEAR_CLASSES and module.role not in (Role.HEAD, Role.ROUTER)
     if preset.mode is Mode.BIAS:
         return any(name == "bias" for name, _ in module.own)
     return bool(module.own) and not module.is_packed  # its module holds a packed one

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.models.roles import FUSED, Role
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
+from finetune_tui.core.tuning.tally import tally
 
 # PEFT's LoRA layers exist for these classes; anything else raises inside PEFT, after minutes of loading.
-LORA_CLASSES = frozenset({"Linear", "Embedding", "Conv1D"})
-
-PACKED = "Parameter"
-"""The class of a manifest row that is a parameter and no module: the weights of many experts."""
+LINEAR_CLASSES = frozenset({"Linear", "Conv1D", "FalconLinear"})
+LORA_CLASSES = LINEAR_CLASSES | {"Embedding"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def refusal(manifest: Manifest, name: str, mode: Mode) -> str | None:
     module = manifest.module(name)
     if mode is Mode.FROZEN:
         return None
-    if module.cls == PACKED or any(len(shape) > 2 for _, shape in module.own):
+    if module.is_packed or any(len(shape) > 2 for _, shape in module.own):
         return "packed experts stay frozen in this version"
     if mode is Mode.LORA:
         return _lora_refusal(manifest, module)
@@ -112,16 +111,11 @@ def refusal(manifest: Manifest, name: str, mode: Mode) -> str | None:
     return f"it is the same matrix as {alias}: set that one" if alias else None
 
 
-def is_quantised(module: Module) -> bool:
-    """Whether bitsandbytes replaces this module on loading: every Linear but the head."""
-    return module.cls == "Linear" and module.role is not Role.HEAD and module.leaf_name != "lm_head"
-
-
 def trainable_parameters(manifest: Manifest, selection: Selection, lora_r: int) -> int:
     """How many numbers the selection trains on this model, counted as torch counts them."""
     return sum(
-        module_parameters(manifest, manifest.module(name), choice, lora_r)
-        for name, choice in selection.choices.items()
+        times * module_parameters(manifest, module, choice, lora_r)
+        for module, choice, times in tally(manifest, selection.choices)
     )
 
 

@@ -18,7 +18,7 @@ from finetune_tui.core.tuning.fields import Field, Kind
 from finetune_tui.core.tuning.modes import Choice, Mode
 from finetune_tui.core.tuning.patterns import expand, fold
 from finetune_tui.core.tuning.presets import find_preset, resolve_preset
-from finetune_tui.core.tuning.selection import Selection, is_quantised, refusal
+from finetune_tui.core.tuning.selection import Selection, refusal
 
 Modules = tuple[tuple[str, Choice], ...]
 
@@ -269,7 +269,7 @@ def selection_of(spec: Spec, manifest: Manifest) -> Selection:
 
 def _refuse_full_on_quantised(spec: Spec, module: Module, choice: Choice) -> None:
     quantised = spec.load_in_4bit or spec.load_in_8bit
-    if quantised and choice.mode is Mode.FULL and is_quantised(module):
+    if quantised and choice.mode is Mode.FULL and module.is_quantisable:
         raise UserError(
             f"'{module.name}' cannot be full: its weights are quantised and cannot be trained",
             where="modules",

@@ -55,9 +55,31 @@ def test_inspect_phi2_with_no_network(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["blocks"] == 32
 
 
+def test_the_report_and_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(capsys, "inspect", "phi-2", "--report")
+    assert found["report"].startswith("# microsoft/phi-2")
+    assert len(found["modules"]) == 392
+    assert main(["inspect", "qwen2.5-1.5b", "--report"]) == 0
+    assert "| 4 (blocks 24–27) |" in capsys.readouterr().out
+    against = answer(capsys, "inspect", "phi-2", "--against", "phi-3.5-mini")
+    assert against["a"] == "microsoft/phi-2"
+    assert "model.layers.*.mlp.fc1" in against["only_a"]
+    assert main(["inspect", "phi-2", "--against", "phi-3.5-mini"]) == 0
+    assert "| ≠ | qkv | none | qkv_proj |" in capsys.readouterr().out
+    assert refusal(capsys, "inspect", "phi-2", "--report", "--against", "phi-2")[0] == 2
+
+
+def test_presets_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("presets", "qwen2.5-1.5b", "--preset", "bitfit-top-4", "attention-only-blocks-0-1")
+    bitfit, attention = answer(capsys, *words)["presets"]
+    assert bitfit["trainable_parameters"] == 8_192
+    assert set(bitfit["modules"].values()) == {"bias"}
+    assert len(attention["modules"]) == 8
+
+
 def test_presets_answer(capsys: pytest.CaptureFixture[str]) -> None:
     found = answer(capsys, "presets", "phi-2")
-    assert len(found["presets"]) == 9
+    assert len(found["presets"]) == 9 + 5
     assert set(found["presets"][0]) == {"id", "title", "modules", "trainable_parameters", "notes"}
     assert found["presets"][0]["modules"]["model.layers.0.self_attn.q_proj"] == "lora"
 

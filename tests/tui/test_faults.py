@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,31 @@ def test_a_fault_on_the_screen_leaves_one_line_and_a_file(tmp_path: Path) -> Non
     assert b"Traceback" not in seen
     assert b"a fault of the app: KeyError" in seen
     assert "KeyError" in (tmp_path / "app-errors.txt").read_text()
+
+
+def test_a_terminal_that_is_gone_ends_the_app(tmp_path: Path) -> None:
+    """Not its controlling one: no SIGHUP comes, as under make or a script."""
+    terminal, other = pty.openpty()
+    app = subprocess.Popen(
+        [sys.executable, "-m", "finetune_tui.tui.cli", "--home", str(tmp_path)],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env={**os.environ, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(other)
+    seen = b""
+    deadline = time.monotonic() + 30
+    while b"keys" not in seen and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 65536)
+    assert b"keys" in seen
+    os.close(terminal)
+    try:
+        assert app.wait(timeout=20) == 128 + signal.SIGHUP
+    finally:
+        app.kill()
 
 
 @pytest.mark.parametrize("error", [ValueError(), ValueError("a\nb"), KeyError("\x1b]0;x\x07")])

@@ -52,3 +52,27 @@ def test_layers_in_daylight(snap_compare: Compare, app: FinetuneApp) -> None:
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_help(snap_compare: Compare, app: FinetuneApp, size: tuple[int, int]) -> None:
     assert snap_compare(app, terminal_size=size, run_before=opened("phi-2", "question_mark"))
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(
+            opened("llama-3.1-8b", "p", *"jjjj", "enter", "escape", *"jjjj", "m", "f"), id="llama"
+        ),
+        pytest.param(opened("qwen3-30b-a3b", "slash", *"experts", "enter", "l"), id="moe"),
+        pytest.param(opened("qwen2.5-1.5b-instruct", "m", "f", "G"), id="tied"),
+        pytest.param(opened("qwen2.5-1.5b-instruct", "r"), id="report"),
+        pytest.param(pressed("m", "b", "z", "z", "j"), id="filters"),
+    ],
+)
+def test_models_of_every_kind(
+    snap_compare: Compare, app: FinetuneApp, size: tuple[int, int], before: RunBefore
+) -> None:
+    assert snap_compare(app, terminal_size=size, run_before=before)
+
+
+def test_the_difference_of_two_models(snap_compare: Compare, app: FinetuneApp) -> None:
+    keys = ("slash", *"phi-", "enter", "x", "j", "j", "x")
+    assert snap_compare(app, terminal_size=LARGE, run_before=pressed(*keys))

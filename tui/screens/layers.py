@@ -126,7 +126,7 @@ class LayersPlace(Place):
         side = max(_SIDE, width * 2 // 5) if has_both else width - _TREE
         self._side.styles.width = "1fr" if one_column else side
         self._changed.display = both
-        self._side.give_room(height, both)
+        self._side.give_room(height, both, one_column)
 
     def _changed_build(self, _width: int, _height: int) -> list[Line]:
         session = self.session

@@ -63,8 +63,8 @@ class SideColumn(Vertical):
         """The tabs there are to go through."""
         return (WHAT, REPORT) if self.both else (WHAT, PRESET, REPORT)
 
-    def give_room(self, height: int, both: bool) -> None:
-        """Show what the tab and the rows there are allow."""
+    def give_room(self, height: int, both: bool, alone: bool) -> None:
+        """Show what the tab and the rows there are allow. alone: in the whole width, to be read."""
         self.both = both
         reads = self.tab == REPORT
         self.details.display = self.tab == WHAT or (both and not reads)
@@ -76,8 +76,9 @@ class SideColumn(Vertical):
         self._memory.styles.height = 7 if both else 6
         self._before.styles.height = 5 if both else 6
         needed = (14, 20, 26)[self.tab], (19, 26, 40)[self.tab]
-        self._memory.display = both or height >= needed[0]
-        self._before.display = both or height >= needed[1]
+        fills = reads and alone
+        self._memory.display = not fills and (both or height >= needed[0])
+        self._before.display = not fills and (both or height >= needed[1])
         self.refresh_from_session()
 
     def refresh_from_session(self) -> None:

@@ -23,8 +23,8 @@ OPTIMAL = 20
 
 _WIDE, _FULL = 72, 100
 _KIND_ADVICE = {
-    "base": "Base: for one fixed prompt and its response.",
-    "instruct": "Instruct: for many ad-hoc prompts, or a chat.",
+    "base": "base: for one fixed prompt and its response",
+    "instruct": "instruct: for many ad-hoc prompts, or a chat",
 }
 
 
@@ -107,7 +107,7 @@ def card_lines(
     lines = [
         rule(width, [line(strong(plain(entry.title))), plain(entry.id)], [plain(entry.licence)])
     ]
-    advice = f"{plain(entry.advice)} {_KIND_ADVICE.get(entry.kind, '')}".strip()
+    advice = "; ".join(filter(None, (plain(entry.advice), _KIND_ADVICE.get(entry.kind))))
     lines += [line(" ", words) for words in wrap(advice, width - 2)]
     lines += [line(" ", words) for words in _seen(entry, width - 2)]
     lines.append(line(" ", *_memory(found, session)))
@@ -119,9 +119,7 @@ def _seen(entry: CatalogEntry, width: int) -> list[Line]:
     if not entry.tokens_seen:
         return []
     ratio = entry.tokens_seen / entry.parameters
-    words = f"Saw {count(entry.tokens_seen)} tokens, {ratio:,.0f} for each parameter"
-    if ratio > 2 * OPTIMAL:
-        words += f"; {OPTIMAL} is compute-optimal, more makes a small model good"
+    words = f"saw {count(entry.tokens_seen)} tokens, {ratio:,.0f} a parameter; compute-optimal: {OPTIMAL}"
     sources = f"  {' '.join(entry.sources)}" if entry.sources else ""
     made = line(words, dim(sources))
     return [made] if cells(made) <= width else [line(each) for each in wrap(words, width)]
@@ -130,11 +128,11 @@ def _seen(entry: CatalogEntry, width: int) -> list[Line]:
 def _memory(found: Needs | None, session: Session) -> list[Span | str]:
     if found is None:
         return [dim("memory to train …")]
-    parts: list[Span | str] = [dim("to train: ")]
+    parts: list[Span | str] = [dim("train in ")]
     for precision, each in found.items():
         fits = session.verdict(each)
         verdict = {True: Span(" fits", "good"), False: Span(" NO", "bad"), None: Span("")}[fits]
-        parts += [dim(f"{precision.value} "), size(each.device), verdict, "   "]
+        parts += [dim(f"{precision.value} "), size(each.device), verdict, "  "]
     return parts
 
 

@@ -21,14 +21,14 @@ _CONTAINERS = {
 def details_lines(row: Row, shape: TreeShape, figures: Figures, width: int) -> list[Line]:
     """Name, mnemonic, what it does, its place in the pipeline, its full name, what LoRA adds."""
     module = shape.module(row)
-    lines = [title_line(row, module)]
+    lines = [title_line(row, module), *mode_lines(row, shape, figures)]
     lines += [line(words) for text in _about(row, module, shape) for words in wrap(text, width)]
     picture = pipeline_line(_stages(row, shape))
     if picture:
         lines.append(picture)
     lines.append(line(dim(_full_name(row, shape))))
     lines += [line(dim(words)) for words in wrap(_training(row, shape, figures), width)]
-    return [*lines, *mode_lines(row, shape, figures)]
+    return lines
 
 
 def mode_lines(row: Row, shape: TreeShape, figures: Figures) -> list[Line]:
@@ -96,6 +96,12 @@ def _about(row: Row, module: Module, shape: TreeShape) -> list[str]:
     if module.is_packed:
         number = module.own[0][1][0]
         return [f"the weights of {number} experts in one tensor: a parameter, not a module"]
+    packed = [child for child in shape.manifest.children(module.name) if child.is_packed]
+    if packed:
+        number, tensors = packed[0].own[0][1][0], len(packed)
+        return [
+            f"{number} experts, small factories; their weights are packed into {tensors} tensors"
+        ]
     if module.role:
         guide = ROLE_GUIDE[module.role]
         words = [

@@ -72,7 +72,7 @@ def row_line(row: Row, rows: Rows, figures: Figures, columns: Columns, found: st
         style = _mode_style(mode)
         return line(
             *name,
-            Span(f"{params:>6} ", "dim"),
+            Span(" " if owner else f"{params:>6} ", "dim"),
             Span(f"{mode.short:<7}", style),
             Span(f"{train:>6}"),
         )
@@ -85,8 +85,7 @@ def row_line(row: Row, rows: Rows, figures: Figures, columns: Columns, found: st
         Span(f"{params:>7} ", "dim"),
         Span(f"{word:<5}{rank:>4}", _mode_style(mode)),
         Span(f"{train:>8}  "),
-        Span(f"{_role(row, module, rows.shape.manifest.guessed):<10} ", "dim"),
-        Span(f"{'= ' + owner.rpartition('.')[2] if owner else _shape(row, module):<11}", "dim"),
+        Span(_role_and_shape(row, rows, module), "dim"),
     )
 
 
@@ -95,8 +94,11 @@ def _name(row: Row, rows: Rows, columns: Columns, found: str) -> list[Span]:
     indent = " " * (row.depth * (2 if columns.art else 1))
     room = columns.name - 1
     owner = rows.shape.alias_of(row)
-    alias = f" = {owner.rpartition('.')[2]}" if owner else ""
-    text = fit(line(f"{indent}{mark}", plain(f"{row.label}{alias}")), room)
+    label = row.label
+    if owner and not columns.wide:  # over the column of counts, which a shared matrix leaves empty
+        room += 6
+        label = f"{label} = {owner.rpartition('.')[2]}"
+    text = fit(line(f"{indent}{mark}", plain(label)), room)
     if not found or found not in row.label.lower():
         return list(text)
     start = len(indent) + 1 + row.label.lower().index(found)
@@ -109,6 +111,13 @@ def _mode_style(mode: ModeWord) -> str:
     if mode.mixed:
         return "warn"
     return "dim" if mode.short == "·" else "good"
+
+
+def _role_and_shape(row: Row, rows: Rows, module: Module) -> str:
+    owner = rows.shape.alias_of(row)
+    if owner:
+        return f"= {plain(owner.rpartition('.')[2])}".ljust(22)
+    return f"{_role(row, module, rows.shape.manifest.guessed):<10} {_shape(row, module):<11}"
 
 
 def _role(row: Row, module: Module, guessed: bool) -> str:

@@ -183,4 +183,4 @@ class PresetList(Lines, can_focus=True):
         at = self._rows[self.cursor].resolved
         number = f"{self.cursor + 1} of {len(self._rows)}"
         title = rule(width - 1, [line(dim(at.preset.title))], [line(dim(number))])
-        return [title, *(line(" ", why) for why in why_lines(at, width - 2))]
+        return [title, *(line(" ", why) for why in why_lines(at, width - 3))]

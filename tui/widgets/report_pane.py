@@ -18,6 +18,7 @@ REPORT_ACTIONS = (
         "report",
         "scroll_page(1)",
         footer=True,
+        shown="spc",
     ),
     Action(
         "report.page_up",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.selection import Selection, module_parameters
-from finetune_tui.tui.widgets.tree_shape import Row, TreeShape
+from finetune_tui.tui.widgets.tree_shape import Row, Strand, TreeShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Figures:
         # Choices are few and shared: counting their identities spares hashing each of thousands.
         self._by_id = {id(choice): choice for choice in selection.choices.values()}
         self._told: dict[str, _Told] = {}
+        self._counted: dict[tuple[str, int], list[tuple[Choice, int]]] = {}
 
     def parameters(self, row: Row) -> int:
         """All in the row; a shared matrix counts where it is owned."""
@@ -78,6 +79,13 @@ class Figures:
             return ModeWord(Mode.FROZEN, False, None)
         return ModeWord(choice.mode, False, self._rank(choice))
 
+    def is_in(self, name: str, mode: Mode, rank: int | None) -> bool:
+        """Whether one module is in this mode; with a rank, at that rank."""
+        choice = self._selection.choices.get(name)
+        if choice is None:
+            return mode is Mode.FROZEN
+        return choice.mode is mode and rank in (None, self._rank(choice))
+
     def _of(self, row: Row) -> _Told:
         told = self._told.get(row.key)
         if told is None:
@@ -88,15 +96,13 @@ class Figures:
         owner = self._shape.alias_of(row)
         if owner:
             return _Told(self.mode_of(owner), 0)
-        get, manifest = self._selection.choices.get, self._shape.manifest
+        manifest = self._shape.manifest
         chosen: Counter[Mode] = Counter()
         ranks = set()
         trained = 0
-        for module, names in self._shape.strands(row):
-            for identity, times in Counter(map(id, map(get, names))).items():
-                choice = self._by_id.get(identity)
-                if choice is None:
-                    continue
+        for strand in self._shape.strands(row):
+            module = strand.module
+            for choice, times in self._chosen_in(strand):
                 chosen[choice.mode] += times
                 ranks.add(self._rank(choice))
                 trained += times * module_parameters(manifest, module, choice, self.lora_r)
@@ -107,6 +113,19 @@ class Figures:
         if mixed:
             return _Told(ModeWord(Mode.FROZEN, True, None), trained)
         return _Told(ModeWord(mode, False, ranks.pop() if len(ranks) == 1 else None), trained)
+
+    def _chosen_in(self, strand: Strand) -> list[tuple[Choice, int]]:
+        """Each choice in the strand with how often; counted once for all rows that share it."""
+        key = (strand.names[0], len(strand.names))
+        found = self._counted.get(key)
+        if found is None:
+            identities = Counter(map(id, map(self._selection.choices.get, strand.names)))
+            found = self._counted[key] = [
+                (self._by_id[identity], times)
+                for identity, times in identities.items()
+                if identity in self._by_id
+            ]
+        return found
 
     def _rank(self, choice: Choice) -> int | None:
         return (choice.r or self.lora_r) if choice.mode is Mode.LORA else None

@@ -1,7 +1,7 @@
 """Finding rows: by name, role, class and mode, and when nothing holds the words, by their letters."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.tui.widgets.tree_figures import Figures
@@ -20,42 +20,44 @@ def find_places(shape: TreeShape, words: str, figures: Figures | None = None) ->
     wanted = words.lower().split()
     if not wanted:
         return []
-    for test in (
-        lambda word: _holds(word, figures),
-        _letters,
-    ):
-        tests = [test(word) for word in wanted]
+    for made in (lambda word: _holds(word, figures), _letters):
+        tests = [made(word) for word in wanted]
         for single in (False, True):
-            found = _passing(shape.places, tests, single)
+            found = [place for place in shape.places if place.single is single and place.text]
+            for test in tests:
+                found = list(filter(test, found))
             if found:
                 return found
     return []
 
 
-def _passing(places: Sequence[Place], tests: list[Test], single: bool) -> list[Place]:
-    return [
-        place
-        for place in places
-        if place.single is single and place.text and all(test(place) for test in tests)
-    ]
-
-
 def _holds(word: str, figures: Figures | None) -> Test:
-    mode = _MODE.fullmatch(word)
-    if mode is None or figures is None:
+    wanted = _MODE.fullmatch(word)
+    if wanted is None or figures is None:
         return lambda place: word in place.text
-    return lambda place: word in place.text or _has_mode(place.row, mode, figures)
+    mode, rank = Mode(wanted[1]), int(wanted[2]) if wanted[2] else None
+    return lambda place: word in place.text or _has_mode(place.row, mode, rank, figures)
 
 
-def _has_mode(row: Row, wanted: re.Match[str], figures: Figures) -> bool:
+def _has_mode(row: Row, mode: Mode, rank: int | None, figures: Figures) -> bool:
     """Only rows that train themselves: what lies above them is on the way to them."""
     if row.opens:
         return False
-    has = figures.mode_of(row.names[0]) if len(row.names) == 1 else figures.mode(row)
-    rank = wanted[2]
-    return has.mode is Mode(wanted[1]) and not has.mixed and (not rank or str(has.rank) == rank)
+    if len(row.names) == 1:
+        return figures.is_in(row.names[0], mode, rank)
+    has = figures.mode(row)
+    return has.mode is mode and not has.mixed and rank in (None, has.rank)
 
 
 def _letters(word: str) -> Test:
-    in_order = re.compile(".*?".join(re.escape(letter) for letter in word)).search
-    return lambda place: in_order(place.text) is not None
+    """Whether the name has these letters in this order."""
+
+    def in_order(place: Place) -> bool:
+        name, at = place.text[: place.text.find(" ")], -1
+        for letter in word:
+            at = name.find(letter, at + 1)
+            if at < 0:
+                return False
+        return True
+
+    return in_order

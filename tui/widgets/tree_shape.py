@@ -67,7 +67,6 @@ class TreeShape:
 
     def prepare(self) -> None:
         """Make now, in whatever thread, what a large model would make the screen wait for."""
-        _ = self.manifest.by_name, self.order
         for row in self._top:
             self.targets(row)
             self.strands(row)

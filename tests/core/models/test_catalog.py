@@ -159,6 +159,7 @@ def test_it_equals_meta_instantiation(model: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from finetune_tui.core import demo
+    from finetune_tui.core.models.inspection import manifest_of
 
     entry = catalog()[model]
     facts = json.loads(entry.file.read_bytes()).get("config")
@@ -179,3 +180,4 @@ def test_it_equals_meta_instantiation(model: str) -> None:
         }
         assert line.parameters == sum(p.numel() for p in module.parameters())
     assert manifest.blocks == config.num_hidden_layers
+    assert manifest_of(built, model) == manifest  # and nothing in the file is older than the code

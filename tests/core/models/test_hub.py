@@ -209,6 +209,13 @@ def test_an_adapter_names_its_base(hub: FakeHub, home: dict[str, str]) -> None:
         fetch_config(NAME, home)
 
 
+def test_a_config_of_100_mb_is_not_fetched(hub: FakeHub, home: dict[str, str]) -> None:
+    hub.files["config.json"] = b" " * (100 * 2**20)
+    with pytest.raises(UserError, match=r"config\.json has 100M: not fetched"):
+        fetch_config(NAME, home)
+    assert not any("resolve" in path for path in hub.paths())
+
+
 def test_an_index_never_points_out_of_the_folder(hub: FakeHub, home: dict[str, str]) -> None:
     hub.files["model.safetensors.index.json"] = b'{"weight_map": {"a": "../../x.safetensors"}}'
     with pytest.raises(UserError, match="names a file that is no shard"):

@@ -137,6 +137,19 @@ def test_a_guess_is_said_wherever_roles_are_used() -> None:
     assert Manifest.from_json(manifest.to_json()).guessed
 
 
+@pytest.mark.parametrize("model_type", UNKNOWN)
+@pytest.mark.parametrize("preset", ["attention-refinement", "all-linear", "attention-only-top-4"])
+def test_presets_mean_something_on_a_guess(model_type: str, preset: str) -> None:
+    manifest = opened(model_type, **UNKNOWN[model_type][0])
+    chosen = resolve_preset(preset, manifest).selection.choices
+    wanted = {
+        "attention-refinement": {Q, K, V, Role.QKV},
+        "attention-only-top-4": {Q, K, V, Role.QKV, O},
+        "all-linear": {Q, K, V, Role.QKV, O, IN, GATE, Role.GATE_IN, OUT},
+    }[preset]
+    assert set(chosen) == {m.name for m in manifest.modules if m.role in wanted}
+
+
 @pytest.mark.parametrize("model_type", ["mamba", "rwkv"])
 def test_without_attention_heads_it_still_opens(model_type: str) -> None:
     manifest = opened(model_type, vocab_size=96, hidden_size=32, num_hidden_layers=2)

@@ -4,8 +4,10 @@ from finetune_tui.core.runs.state import Status
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.returning import last_seen
 from finetune_tui.tui.screens.model import ModelPlace
+from finetune_tui.tui.screens.reading import ReadingScreen
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.widgets.lines import Lines
+from finetune_tui.tui.widgets.report_pane import ReportPane
 from finetune_tui.tui.widgets.status import Footline, Masthead
 from tests.tui.conftest import NOW, press, settled
 from tests.tui.runs_fixture import make_run
@@ -124,3 +126,47 @@ async def test_leaving_without_a_run_says_nothing(app: FinetuneApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "q")
     assert app.return_value is None
+
+
+async def test_filters_by_keys_and_by_mouse(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        place = app.query_one(ModelPlace)
+        await press(pilot, "b", "i")
+        assert place.filters.kind == "base"
+        assert {entry.kind for entry in place._listed} == {"base"}
+        await press(pilot, "escape")
+        assert not place.filters.are_set
+        head = app.query_one("#model-head", Lines)
+        await pilot.click(head, offset=(head.words.splitlines()[1].index("size"), 1))
+        assert place.filters.size == "below 1B"
+
+
+async def test_a_filter_that_leaves_nothing_says_so(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "slash", *"zebra", "enter")
+        assert "no model is so" in words(app)
+        await press(pilot, "enter", "x", "r", "j", "y", "escape")
+        assert app.query_one(ModelPlace).entry is not None
+
+
+async def test_the_card_says_what_a_model_saw_needs_and_has_here(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "slash", *"phi-2", "enter")
+        assert "saw 1.40T tokens, 504 a parameter" in words(app)
+        assert "base: for one fixed prompt" in words(app)
+        assert "fp32 34.0G NO bf16 19.5G fits" in words(app)
+        assert "on this disk, 5.2G" in words(app)
+
+
+async def test_report_and_difference_are_read_over_the_screen(app: FinetuneApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "slash", *"phi-2", "enter", "r")
+        assert "2,779,683,840" in app.screen.query_one(ReportPane).words
+        await press(pilot, "escape", "x", "escape")
+        await press(pilot, "slash", *"phi-2", "enter", "x", "slash", *["backspace"] * 5)
+        await press(pilot, *"3.5-mini", "enter", "x")
+        assert isinstance(app.screen, ReadingScreen)
+        assert "qkv_proj" in app.screen.query_one(ReportPane).text
+        await press(pilot, "escape")
+        assert app.place_name == "model"

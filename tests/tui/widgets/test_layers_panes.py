@@ -40,12 +40,12 @@ def details(session: Session, label: str) -> str:
 def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
     assert details(session, "fc2") == (
         "MLP out  10240→2560  ×32  Linear\n"
+        "mode [lora] full  bias  frozen   rank ½ ×2\n"
         "the last factory step\n"
         "it brings the features back to the stream\n"
         "embed▸qkv▸out▸mlp in▸[OUT]▸norm▸head\n"
         "layers.0–31.mlp.fc2\n"
-        "trains 6,553,600 numbers at rank 16\n"
-        "mode [lora] full  bias  frozen   rank ½ ×2"
+        "trains 6,553,600 numbers at rank 16"
     )
 
 
@@ -64,6 +64,23 @@ def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
     ],
 )
 def test_every_kind_of_row_has_words(session: Session, label: str, says: str) -> None:
+    assert says in details(session, label)
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "says"),
+    [
+        ("qwen2.5-1.5b", "lm_head", "the same matrix as model.embed_tokens"),
+        ("qwen3-30b-a3b", "experts", "128 experts"),
+        ("qwen3-30b-a3b", "gate_up_proj", "a parameter, not a module"),
+        ("phi-3.5-mini-instruct", "qkv_proj", "query, key, value come along together"),
+    ],
+)
+def test_what_a_family_does_in_its_own_way_is_said(model: str, label: str, says: str) -> None:
+    reference = find_model(model)
+    assert reference.entry is not None
+    session = Session()
+    session.open_model(reference, reference.entry.manifest())
     assert says in details(session, label)
 
 

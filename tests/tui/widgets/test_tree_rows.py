@@ -2,6 +2,7 @@
 
 import pytest
 
+from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import catalog
 from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.models.roles import Role
@@ -206,3 +207,77 @@ def test_norms_of_a_block_share_a_row_when_there_are_several() -> None:
     rows.inward()
     assert rows.row.label == "input_layernorm"
     assert len(rows.row.names) == 32
+
+
+QWEN = catalog()["Qwen/Qwen2.5-1.5B"].manifest()
+MOE = catalog()["Qwen/Qwen3-30B-A3B"].manifest()
+
+
+@pytest.mark.parametrize("name", sorted(catalog()))
+@pytest.mark.parametrize("preset", ["structured-output", "attention-only-top-4", "full"])
+def test_the_rows_add_up_to_what_trains_on_every_model(name: str, preset: str) -> None:
+    manifest = catalog()[name].manifest()
+    shape = TreeShape(manifest)
+    try:
+        selection = resolve_preset(preset, manifest).selection
+    except UserError:
+        pytest.skip("the preset means nothing here")
+    figures = Figures(shape, selection, 16)
+    top = shape.top()
+    assert sum(figures.parameters(row) for row in top) == manifest.parameters
+    assert sum(figures.trained(row) for row in top) == trainable_parameters(manifest, selection, 16)
+
+
+def test_a_tied_head_shows_the_mode_of_its_matrix_and_adds_nothing() -> None:
+    shape = TreeShape(QWEN)
+    head = shape.top()[-1]
+    assert shape.alias_of(head) == "model.embed_tokens"
+    figures = Figures(shape, Selection().set(["model.embed_tokens"], Choice(Mode.FULL)), 16)
+    assert (figures.mode(head).short, figures.trained(head)) == ("full", 0)
+    assert shape.targets(head, Mode.FULL) == ()
+
+
+def test_packed_experts_are_rows_that_stay_frozen() -> None:
+    rows = Rows(TreeShape(MOE))
+    assert rows.find("packed experts") or rows.find("gate_up_proj")
+    assert rows.shape.module(rows.row).is_packed
+    assert not rows.shape.targets(rows.row, Mode.FULL)
+
+
+def test_modes_reach_what_can_have_them(rows: Rows) -> None:
+    go_to(rows, "layers.0–31")
+    lora, full, bias = (
+        len(rows.marked_targets(mode)) for mode in (Mode.LORA, Mode.FULL, Mode.BIAS)
+    )
+    assert (lora, full, bias) == (32 * 6, 32 * 7, 32 * 7)
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "found"),
+    [
+        ("full", "fc1", 1),
+        ("lora8", "dense", 1),
+        ("mlp frozen", "fc2", 1),
+        ("lyrs31fc2", "fc2", 1),
+    ],
+)
+def test_finding_by_mode_and_by_letters(rows: Rows, words: str, first: str, found: int) -> None:
+    blocks = range(32)
+    selection = Selection().set([f"model.layers.{n}.mlp.fc1" for n in blocks], Choice(Mode.FULL))
+    dense = [f"model.layers.{n}.self_attn.dense" for n in blocks]
+    figures = Figures(rows.shape, selection.set(dense, Choice(Mode.LORA, 8)), 16)
+    assert rows.find(words, 0, figures) == found
+    assert rows.row.label == first
+
+
+def test_everything_below_a_row_is_opened_in_slices(rows: Rows) -> None:
+    go_to(rows, "single blocks")
+    key = rows.row.key
+    slices = 1
+    while not rows.unfold_below(key, 0.0):
+        slices += 1
+    assert slices > 32
+    assert labels(rows).count("fc1") == 33
+    rows.fold_all()
+    assert rows.row.label == "layers.0–31"
+    assert len(rows.rows) == 4
