@@ -132,10 +132,14 @@ class FinetuneApp(App[str | None]):
 
     def session_changed(self) -> None:
         """Call after changing the session: what is on the screen follows."""
-        if not self.screen_stack or not self.screen_stack[0].query(Masthead):
+        lines = [
+            *self.screen_stack[0].query(Masthead),
+            *self.screen_stack[0].query(StatusLine),
+        ]
+        if len(lines) < 2:
             return  # an answer that came while the app closes
-        self._frame(Masthead).update()
-        self._frame(StatusLine).update()
+        for line in lines:
+            line.update()
         if self.place is not None:
             self.place.refresh_from_session()
 

@@ -34,7 +34,10 @@ def apply_selection(model: Any, manifest: Manifest, selection: Selection, spec: 
             for parameter in model.get_submodule(name).parameters(recurse=False):
                 parameter.requires_grad_(True)
     for name in bias:
-        base_module(model, name).bias.requires_grad_(True)
+        module = base_module(model, name)
+        module.bias.requires_grad_(True)
+        if hasattr(module.weight, "quant_type") or hasattr(module.weight, "CB"):
+            _add_bias_outside(module)
     _in_float32(model)
     _check_count(model, trainable_parameters(manifest, selection, spec.lora_r))
     return model
@@ -83,9 +86,31 @@ def _is_adapted(module: Any) -> bool:
 
 
 def _in_float32(model: Any) -> None:
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.dtype is not torch.float32:
-            parameter.data = parameter.data.float()
+    """What trains, and the other vectors beside it: a norm takes no weight and bias of two kinds."""
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if any(parameter.requires_grad for parameter in own):
+            for parameter in own:
+                if parameter.requires_grad or (
+                    parameter.dim() == 1 and parameter.is_floating_point()
+                ):
+                    parameter.data = parameter.data.float()
+
+
+def _add_bias_outside(module: Any) -> None:
+    """bitsandbytes casts a bias to its input's dtype in place: one that trains would lose its float32."""
+    multiply = module.forward
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        bias = module.bias
+        module.bias = None
+        try:
+            product = multiply(x)
+        finally:
+            module.bias = bias
+        return product + bias.to(product.dtype)
+
+    module.forward = forward
 
 
 def _check_modules(mode: str, found: set[str], wanted: set[str]) -> None:

@@ -86,7 +86,7 @@ def _generate(
         padding_side="left",
         add_special_tokens=add_special_tokens,
     ).to(model.device)
-    with torch.no_grad():
+    with torch.no_grad(), _in_its_precision(model):
         generated = model.generate(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
@@ -97,3 +97,10 @@ def _generate(
         )
     answers = generated[:, batch["input_ids"].shape[1] :]
     return [str(text) for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+
+def _in_its_precision(model: Any) -> torch.autocast:
+    """As it trains: what trained is float32 beside a base in 16 bits, and only autocast mixes the two."""
+    halves = {p.dtype for p in model.parameters()} & {torch.bfloat16, torch.float16}
+    half = halves.pop() if halves else None
+    return torch.autocast(model.device.type, dtype=half, enabled=half is not None)

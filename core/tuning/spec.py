@@ -238,7 +238,10 @@ def selection_of(spec: Spec, manifest: Manifest) -> Selection:
             raise UserError(
                 "nothing is selected to train", where="modules", hint="name a preset or modules"
             )
-        return resolve_preset(spec.preset, manifest).selection
+        resolved = resolve_preset(spec.preset, manifest).selection
+        for name, choice in resolved.choices.items():
+            _refuse_full_on_quantised(spec, manifest.module(name), choice)
+        return resolved
     choices: dict[str, Choice] = {}
     for pattern, choice in spec.modules:
         names = expand(pattern)
@@ -348,6 +351,8 @@ def _read_choice(pattern: str, value: Any) -> Choice:
             f"{plain(repr(word), 40)} is no mode ({modes})", where=f"modules: {pattern}", hint=meant
         )
     r, alpha = details.get("r"), details.get("lora_alpha")
+    if word != Mode.LORA and (r is not None or alpha is not None):
+        raise UserError("rank and alpha are LoRA's alone", where=f"modules: {pattern}")
     return Choice(
         Mode(word),
         None if r is None else FIELDS["lora_r"].read(r),

@@ -228,6 +228,7 @@ def fixed_services(home: Path, **changed: Any) -> Services:
         home=home,
         clock=lambda: NOW,
         read_hardware=lambda: HARDWARE,
+        scan_models=lambda _names: {},
         load_manifest=lambda reference: _manifest(reference),
         start_run=refuse,
         resume_run=refuse,

@@ -12,7 +12,7 @@ from finetune_tui.tui.editing import edit_spec
 
 @pytest.fixture
 def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that replaces `lora_r` by what the file beside it says."""
+    """A program that replaces `weight_decay` by what the file beside it says."""
     script = tmp_path / "editor.py"
     script.write_text(
         "import pathlib, sys\n"
@@ -25,13 +25,13 @@ def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_was_written_comes_back(editor: Path) -> None:
-    editor.write_text("lora_r: 4\n")
-    assert edit_spec(demo_spec()) == demo_spec().changed(lora_r=4)
+    editor.write_text("weight_decay: 0.5\n")
+    assert edit_spec(demo_spec()) == demo_spec().changed(weight_decay=0.5)
 
 
 def test_a_wrong_key_is_told(editor: Path) -> None:
-    editor.write_text("lora_rnk: 4\n")
-    with pytest.raises(UserError, match="lora_rnk"):
+    editor.write_text("weight_decai: 4\n")
+    with pytest.raises(UserError, match="weight_decai"):
         edit_spec(demo_spec())
 
 

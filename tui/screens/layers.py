@@ -14,7 +14,7 @@ from finetune_tui.core.tuning.selection import Selection, in_every_block, refusa
 from finetune_tui.core.tuning.spec import FIELDS
 from finetune_tui.tui.actions import Action
 from finetune_tui.tui.changes import changed_words, without_block
-from finetune_tui.tui.screens.layers_actions import LAYERS_ACTIONS
+from finetune_tui.tui.screens.layers_actions import LAYERS_ACTIONS, OF_THE_TREE
 from finetune_tui.tui.screens.layers_side import PRESET, REPORT, WHAT, SideColumn
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line
@@ -26,21 +26,6 @@ from finetune_tui.tui.widgets.tree_find import find_places
 from finetune_tui.tui.widgets.tree_rows import Rows
 from finetune_tui.tui.widgets.tree_shape import shape_of
 
-_OF_THE_TREE = frozenset(
-    (
-        "toggle_lora",
-        "mode",
-        "range",
-        "mark_found",
-        "every_block",
-        "inward",
-        "outward",
-        "unfold_all",
-        "fold_all",
-        "copy",
-        "presets",
-    )
-)
 _SLICE = 0.015  # seconds of unfolding between two looks at the keyboard
 
 _TREE, _SIDE = 41, 50  # narrowest tree; the side where both have room
@@ -77,7 +62,7 @@ class LayersPlace(Place):
 
     def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
         """What acts on the row under the cursor waits while another pane has the focus."""
-        return action not in _OF_THE_TREE or not (
+        return action not in OF_THE_TREE or not (
             self._side.presets.has_focus or self._side.report.has_focus
         )
 
@@ -148,9 +133,7 @@ class LayersPlace(Place):
         self.action_move(by * self._tree.page)
 
     def action_go(self, to: int) -> None:
-        if self._rows:
-            self._rows.go(to)
-            self._refresh_rows()
+        self.action_move(to - self._rows.cursor if self._rows else 0)
 
     def action_inward(self) -> None:
         if self._rows:
@@ -282,10 +265,8 @@ class LayersPlace(Place):
             words = "nothing here trains"
         else:
             names = self._rows.marked_targets(mode)
-            row = self._rows.marked()[0]
-            words = ""
-            if not names:
-                words = refusal(self._rows.shape.manifest, row.names[0], mode) or ""
+            first = self._rows.marked()[0].names[0]
+            words = refusal(self._rows.shape.manifest, first, mode) or ""
         if not names:
             self.finetune.say(words or f"nothing here can be in mode '{mode}'", wrong=True)
         return names

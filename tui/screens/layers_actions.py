@@ -107,3 +107,20 @@ LAYERS_ACTIONS = (
     ),
     Action("layers.copy", ("y",), "copy", "copy the full names of these modules", _G, "copy"),
 )
+
+OF_THE_TREE = frozenset(
+    (
+        "toggle_lora",
+        "mode",
+        "range",
+        "mark_found",
+        "every_block",
+        "inward",
+        "outward",
+        "unfold_all",
+        "fold_all",
+        "copy",
+        "presets",
+    )
+)
+"""What acts on the row under the cursor, and waits while another pane has the focus."""

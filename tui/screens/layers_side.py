@@ -80,12 +80,13 @@ class SideColumn(Vertical):
         self._memory.display = not fills and (both or height >= needed[0])
         self._before.display = not fills and (both or height >= needed[1])
         self.refresh_from_session()
+        self.details.update()
 
     def refresh_from_session(self) -> None:
         self.presets.refresh_from_session()
         self._refresh_report()
-        for pane in (self.details, self._memory, self._before):
-            pane.update()
+        self._memory.update()
+        self._before.update()
 
     def refresh_row(self, rows: Rows | None, figures: Figures | None) -> None:
         """Another line of the tree, or other figures for it."""

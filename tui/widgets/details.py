@@ -1,6 +1,8 @@
 """What the module under the cursor is and does, for the details pane."""
 
-from finetune_tui.core.models.manifest import Module
+from functools import lru_cache
+
+from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.models.roles import PIPELINE, ROLE_GUIDE, Role
 from finetune_tui.core.text import count, plain
 from finetune_tui.core.tuning.modes import Mode
@@ -149,7 +151,13 @@ def _sides(module: Module) -> str:
 
 
 def _full_name(row: Row, shape: TreeShape) -> str:
-    return plain(" ".join(short_names(shape.manifest, row.names)))
+    return _folded(shape.manifest, row.names)
+
+
+@lru_cache(maxsize=64)
+def _folded(manifest: Manifest, names: tuple[str, ...]) -> str:
+    """Thousands of names take milliseconds to fold, and are shown again after every key."""
+    return plain(" ".join(short_names(manifest, names)))
 
 
 def _training(row: Row, shape: TreeShape, figures: Figures) -> str:

@@ -4,17 +4,17 @@ Headings, paragraphs, lists, tables, fenced code, `code` and **bold**. Anything 
 """
 
 import re
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import groupby, zip_longest
 
 from finetune_tui.core.text import plain, plain_lines
-from finetune_tui.tui.widgets.lines import Line, Span, cells, dim, fit, line, rule, strong, wrap
+from finetune_tui.tui.widgets.lines import Line, Span, cells, dim, line, rule, strong, wrap
 
 _INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 _HEADING = re.compile(r"(#{1,6})\s+(.*)")
 _ITEM = re.compile(r"(\s*)([-*]|\d+\.)\s+(.*)")
+_NARROW_CELL = 18  # cells below which a column is not worth breaking its words
 _RULED = re.compile(r"\|?[\s:|-]+\|?")
-_SHORTEST_CELL = 6
 
 
 def markdown_lines(text: str, width: int) -> list[Line]:
@@ -120,7 +120,7 @@ def _cut(of: Line, start: int, end: int) -> Line:
 
 
 def _table(rows: list[str], width: int) -> list[Line]:
-    """Columns as wide as they need; too wide a table gives way in its widest column."""
+    """Columns as wide as they need, numbers to the right; words are broken where there is no room."""
     table = [
         [inline(cell.strip()) for cell in row.strip().strip("|").split("|")]
         for row in rows
@@ -130,18 +130,50 @@ def _table(rows: list[str], width: int) -> list[Line]:
     for row in table:
         row += [()] * (columns - len(row))
     widths = [max(cells(row[at]) for row in table) for at in range(columns)]
-    while sum(widths) + 2 * (columns - 1) > width and max(widths, default=0) > _SHORTEST_CELL:
+    room = width - 2 * (columns - 1)
+    if room < sum(min(each, _NARROW_CELL) for each in widths):
+        return _stacked(table, width)
+    while sum(widths) > room:
         widths[widths.index(max(widths))] -= 1
     right = [_is_number_column([row[at] for row in table[1:]]) for at in range(columns)]
     made = []
     for number, row in enumerate(table):
-        parts: list[Line | str] = []
-        for at, cell in enumerate(row):
-            shown = line(*(dim(span.text) for span in cell)) if number == 0 else cell
-            room = widths[at] - cells(shown)
-            padded = line(" " * max(room, 0), shown) if right[at] else fit(shown, widths[at])
-            parts += [padded if room >= 0 else fit(shown, widths[at]), "  "]
-        made.append(line(*parts))
+        shown = [line(*(dim(span.text) for span in cell)) for cell in row] if not number else row
+        broken = [_broken(cell, room) for cell, room in zip(shown, widths, strict=True)]
+        for parts in zip_longest(*broken, fillvalue=()):
+            made.append(_row_line(parts, widths, right))
+    return made
+
+
+def _broken(cell: Line, width: int) -> list[Line]:
+    """A cell in as many lines as it needs."""
+    text = "".join(span.text for span in cell)
+    found, at = [], 0
+    for words in wrap(text, width):
+        at = text.find(words, at)
+        found.append(_cut(cell, at, at + len(words)))
+        at += len(words)
+    return found
+
+
+def _row_line(parts: Sequence[Line], widths: list[int], right: list[bool]) -> Line:
+    made: list[Line] = []
+    for part, width, is_number in zip(parts, widths, right, strict=True):
+        gap = line("  ") if made else ()
+        padding = line(" " * (width - cells(part)))
+        made.append(line(gap, padding, part) if is_number else line(gap, part, padding))
+    return line(*made)
+
+
+def _stacked(table: list[list[Line]], width: int) -> list[Line]:
+    """A table that is too wide: each row's first cell, and under it the others by their columns' names."""
+    head, *rows = (["".join(span.text for span in cell) for cell in row] for row in table)
+    made: list[Line] = []
+    for row in rows:
+        if row[0]:
+            made += [line(Span(words, "accent")) for words in wrap(row[0], width)]
+        named = [f"{name} {value}" for name, value in zip(head[1:], row[1:], strict=True) if value]
+        made += [line("  ", dim(words)) for words in wrap(" · ".join(named), max(width - 2, 8))]
     return made
 
 

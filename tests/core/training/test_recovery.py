@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from .conftest import (
     supervise,
     wait_for,
 )
+from .families import make_folder
 
 pytestmark = pytest.mark.training
 
@@ -75,20 +77,58 @@ MIXED = [
 ]
 
 
-def test_a_killed_run_of_mixed_modes_resumes_bitwise_equal(make_run: MakeRun) -> None:
-    straight = make_run(modules=MIXED, preset=None)
+def _ends_bitwise_equal_after_a_kill(make_run: MakeRun, **values: Any) -> RunDirectory:
+    straight = make_run(preset=None, **values)
     finish(straight)
     assert straight.state().status is Status.FINISHED, straight.log_path.read_text()[-2000:]
-    run = make_run(modules=MIXED, preset=None)
+    run = make_run(preset=None, **values)
     supervisor = supervise(run)
     wait_for(run, "step", step=6)
     os.kill(worker_pid(run), signal.SIGKILL)
     supervisor.wait(timeout=30)
     ended = finish(run, resume=True)[-1]
     assert ended["kind"] == "finished"
-    assert ended["trained"] == str(run.trained)
-    assert adapter_bytes(run) == adapter_bytes(straight)
-    assert run.trained.read_bytes() == straight.trained.read_bytes()
+    assert ended["adapter"] == (str(run.adapter) if run.adapter.exists() else None)
+    assert ended["trained"] == (str(run.trained) if run.trained.exists() else None)
+    assert run.adapter.exists() == straight.adapter.exists()
+    assert run.trained.exists() == straight.trained.exists()
+    if run.adapter.exists():
+        assert adapter_bytes(run) == adapter_bytes(straight)
+    if run.trained.exists():
+        assert run.trained.read_bytes() == straight.trained.read_bytes()
+    return run
+
+
+def test_a_killed_run_of_mixed_modes_resumes_bitwise_equal(make_run: MakeRun) -> None:
+    run = _ends_bitwise_equal_after_a_kill(make_run, modules=MIXED)
+    assert run.adapter.exists()
+    assert run.trained.exists()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", ["bias", "full"])
+def test_a_killed_run_without_lora_resumes_bitwise_equal(make_run: MakeRun, mode: str) -> None:
+    everywhere = "model.layers.{0..3}.mlp.{fc1,fc2}"
+    run = _ends_bitwise_equal_after_a_kill(make_run, modules=[{everywhere: mode}])
+    assert not run.adapter.exists()
+
+
+@pytest.mark.soak
+def test_a_killed_run_on_a_tied_model_resumes_bitwise_equal(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = _ends_bitwise_equal_after_a_kill(
+        make_run,
+        model_name_or_path=str(make_folder("qwen2-tied", tmp_path / "tied")),
+        max_length=128,
+        modules=[
+            {"model.embed_tokens": "full"},
+            {"model.layers.{0..4}.mlp.down_proj": "lora"},
+            {"model.layers.{0..4}.self_attn.q_proj": "bias"},
+        ],
+    )
+    assert run.adapter.exists()
+    assert run.trained.exists()
 
 
 def test_supervisor_and_worker_killed_is_dead_at_once_and_resumable(
@@ -164,7 +204,7 @@ def test_a_full_disk_is_said_loses_nothing_and_goes_on_when_there_is_room(
 ) -> None:
     filler = small_disk / "filler"
     run = maker(small_disk)()
-    filler.write_bytes(bytes(free_bytes(small_disk) - 1_600_000))  # room for one checkpoint
+    filler.write_bytes(bytes(free_bytes(small_disk) - 3_200_000))  # room for one checkpoint
     finish(run)
     assert run.state().status is Status.FAILED, dump(run)
     assert "disk is full" in (run.state().why or "")

@@ -72,7 +72,7 @@ def test_every_kind_of_row_has_words(session: Session, label: str, says: str) ->
     [
         ("qwen2.5-1.5b", "lm_head", "the same matrix as model.embed_tokens"),
         ("qwen3-30b-a3b", "experts", "128 experts"),
-        ("qwen3-30b-a3b", "gate_up_proj", "a parameter, not a module"),
+        ("qwen3-30b-a3b", "gate_up_proj", "weights of 128 experts in one tensor"),
         ("phi-3.5-mini-instruct", "qkv_proj", "query, key, value come along together"),
     ],
 )
