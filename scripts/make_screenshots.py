@@ -20,7 +20,9 @@ os.environ["TZ"] = "UTC"
 time.tzset()
 socket.gethostname = lambda: "gpubox"
 
-from finetune_tui.core.runs.state import Status  # noqa: E402 - the time zone comes first
+from finetune_tui.core import demo  # noqa: E402 - the time zone comes first
+from finetune_tui.core.data.report import report_of  # noqa: E402
+from finetune_tui.core.runs.state import Status  # noqa: E402
 from finetune_tui.tui.app import FinetuneApp  # noqa: E402
 from finetune_tui.tui.session import Session  # noqa: E402
 from finetune_tui.tui.themes import LIGHT  # noqa: E402
@@ -99,7 +101,15 @@ async def runs(size_name: str, size: tuple[int, int]) -> None:
             await picture(f"{name}-{size_name}", *_at(home, session, size, "train"))
             if name == "finished":
                 await picture(f"runs-{size_name}", *_at(home, demo_session(), size, "runs"))
-                await picture(f"data-{size_name}", *_at(home, demo_session(), size, "data"))
+                await picture(f"data-{size_name}", *_at(home, _with_orders(), size, "data"))
+
+
+def _with_orders() -> Session:
+    """The demo's data under a name that says nothing of where it lies."""
+    Path("orders.jsonl").write_bytes(demo.TRAIN_FILE.read_bytes())
+    session = demo_session()
+    session.use_data(report_of([Path("orders.jsonl")]))
+    return session
 
 
 def _at(
