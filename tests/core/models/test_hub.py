@@ -14,6 +14,7 @@ from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.models.hub import Progress, fetch_config, fetch_model, fetch_tokenizer
 from finetune_tui.core.models.weights import cached, look_at, scan_cache
 from tests.core.models.hub_server import COMMIT, FakeHub, files_of, sharded
+from tests.small_disk import mounted
 
 NAME = "someone/small"
 TOKEN = "hf_" + "secretsecret" * 3
@@ -256,14 +257,8 @@ def os_usage(free: int) -> object:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB; only root can make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this user cannot mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", mebibytes=1) as folder:
+        yield folder
 
 
 def test_a_disk_that_fills_is_said_and_what_came_goes_on(

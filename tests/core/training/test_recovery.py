@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from finetune_tui.core.runs.requests import drop_request
 from finetune_tui.core.runs.start import start_run
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.training import checkpoint
+from tests.small_disk import mounted
 
 from .conftest import (
     MakeRun,
@@ -223,14 +223,8 @@ def free_bytes(folder: Path) -> int:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 16 MiB; only root can make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("this user cannot mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(tmp_path / "disk", mebibytes=16) as folder:
+        yield folder
 
 
 def test_a_second_worker_is_refused(make_run: MakeRun) -> None:
