@@ -73,7 +73,9 @@ class SideColumn(Vertical):
         self.presets.joint = "├" if both else "┬"
         self.presets.tabs = line("presets") if both else self._tab_words()
         self.presets.styles.height = 12 if both else "1fr"
-        self._memory.styles.height = 7 if both else 6
+        manifest = self._session.manifest
+        of_experts = 1 if manifest is not None and manifest.config.experts else 0
+        self._memory.styles.height = (7 if both else 6) + of_experts
         self._before.styles.height = 5 if both else 6
         needed = (14, 20, 26)[self.tab], (19, 26, 40)[self.tab]
         fills = reads and alone

@@ -36,6 +36,8 @@ def memory_lines(session: "Session", width: int, parts: bool) -> list[Line]:
             _bar_line(precision.value, estimate, scale, session.verdict(estimate), now, width)
         )
     lines.append(last_key_line(session))
+    if session.manifest is not None and session.manifest.config.experts:
+        lines.append(line(dim(" 8bit, 4bit: experts stay in 16 bits")))
     if parts and session.estimate:
         lines.append(parts_line(session.estimate.breakdown))
     return lines
