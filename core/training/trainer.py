@@ -5,95 +5,14 @@ The loop, the schedule, accumulation, clipping and the loss are Trainer's own.
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from finetune_tui.core.data.tokens import IGNORED, TokenRow
 from finetune_tui.core.errors import WorkFailed
 from finetune_tui.core.training import checkpoint
-from finetune_tui.core.training.load import Device
 from finetune_tui.core.training.reporter import Reporter
-from finetune_tui.core.tuning.spec import Spec
-
-
-class TokenRows(Dataset):
-    """Token rows as Trainer takes them."""
-
-    def __init__(self, rows: Sequence[TokenRow]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        row = self._rows[index]
-        return {"input_ids": row.ids, "labels": row.labels}
-
-
-class Padding:
-    """Pads a batch on the right to its longest row. Returns int64 tensors of shape (rows, longest).
-
-    Which token fills the gap is nobody's business: it is masked from attention and from the loss.
-    """
-
-    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        longest = max(len(row["input_ids"]) for row in rows)
-        return {
-            "input_ids": torch.tensor([_pad(row["input_ids"], longest, 0) for row in rows]),
-            "labels": torch.tensor([_pad(row["labels"], longest, IGNORED) for row in rows]),
-            "attention_mask": torch.tensor(
-                [_pad([1] * len(row["input_ids"]), longest, 0) for row in rows]
-            ),
-        }
-
-
-def _pad(values: list[int], length: int, filler: int) -> list[int]:
-    return values + [filler] * (length - len(values))
-
-
-def training_arguments(spec: Spec, device: Device, folder: Path, evaluates: bool) -> Any:
-    """The spec in Trainer's words."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=spec.per_device_train_batch_size,
-        per_device_eval_batch_size=spec.per_device_train_batch_size,
-        gradient_accumulation_steps=spec.gradient_accumulation_steps,
-        learning_rate=spec.learning_rate,
-        lr_scheduler_type=spec.lr_scheduler_type,
-        warmup_steps=spec.warmup_steps,
-        num_train_epochs=spec.num_train_epochs,
-        max_steps=spec.max_steps,
-        max_grad_norm=spec.max_grad_norm,
-        weight_decay=spec.weight_decay,
-        optim=spec.optim,
-        activation_checkpointing=spec.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        bf16=device.dtype is torch.bfloat16,
-        fp16=device.on_gpu and device.dtype is torch.float16,
-        use_cpu=not device.on_gpu,
-        eval_strategy="steps" if evaluates and spec.eval_steps else "no",
-        eval_steps=spec.eval_steps or None,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        save_strategy="steps" if spec.save_steps else "no",
-        save_steps=spec.save_steps or 500,
-        logging_strategy="steps",
-        logging_steps=1,
-        # A loss that is not a number is an end, not something to average away.
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        seed=spec.seed,
-        data_seed=spec.seed,
-        dataloader_pin_memory=device.on_gpu,
-    )
 
 
 class RunTrainer(Trainer):

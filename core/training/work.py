@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +11,8 @@ import torch
 from transformers import TrainerState, set_seed
 from transformers.utils import logging as transformers_logging
 
-from finetune_tui.core.data.reading import read_rows, split_rows
-from finetune_tui.core.data.rows import BadRow, Row
-from finetune_tui.core.data.tokens import TokenRow, load_tokenizer, token_row
-from finetune_tui.core.errors import UserError
-from finetune_tui.core.hardware import read_hardware
-from finetune_tui.core.limits import MOST_MEMORY, bounded_memory
+from finetune_tui.core.data.tokens import load_tokenizer
+from finetune_tui.core.limits import bounded_memory
 from finetune_tui.core.memory.estimate import estimate, precision_of
 from finetune_tui.core.models.inspection import inspect_folder
 from finetune_tui.core.models.manifest import Manifest
@@ -27,12 +22,14 @@ from finetune_tui.core.runs.processes import host_name
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.training import checkpoint
 from finetune_tui.core.training.apply import apply_selection
+from finetune_tui.core.training.arguments import training_arguments
 from finetune_tui.core.training.download import fetch_weights
+from finetune_tui.core.training.feed import Data, Padding, TokenRows, read_data, spare_memory
 from finetune_tui.core.training.load import Device, choose_device, load_base
 from finetune_tui.core.training.replies import answer, can_be_asked
 from finetune_tui.core.training.reporter import Reporter, StopRequested
 from finetune_tui.core.training.results import Results, write_results
-from finetune_tui.core.training.trainer import Padding, RunTrainer, TokenRows, training_arguments
+from finetune_tui.core.training.trainer import RunTrainer
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
 from finetune_tui.core.tuning.spec import Spec, selection_of
 
@@ -50,15 +47,6 @@ class Plan:
     device: Device
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Token rows to train on and to hold out, and the held-out rows as text."""
-
-    train: list[TokenRow]
-    held_out: list[TokenRow]
-    held_out_rows: list[Row]
-
-
 def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     """Do the whole run. Raises UserError, WorkFailed or StopRequested."""
     began = time.monotonic()
@@ -70,9 +58,9 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
 
     plan = replace(plan, reference=fetch_weights(plan.reference, reporter))
     reporter.phase("loading")
-    with bounded_memory(_spare_memory()):
+    with bounded_memory(spare_memory()):
         tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
-        data = _read_data(plan.spec, tokenizer, reporter)
+        data = read_data(plan.spec, tokenizer, reporter)
     reporter.phase("loading")
     model = load_base(plan.reference, plan.spec, plan.device)
     reporter.check()
@@ -142,76 +130,6 @@ def _say_started(plan: Plan, reporter: Reporter) -> None:
         total_steps=spec.max_steps if spec.max_steps > 0 else None,
     )
     reporter.update(model=plan.reference.name, preset=spec.preset)
-
-
-def _read_data(spec: Spec, tokenizer: Any, reporter: Reporter) -> Data:
-    """Raises UserError when nothing is left that could be trained on."""
-    if not spec.train_files:
-        raise UserError("no training data is named", where="train_files")
-    found = read_rows([Path(file) for file in spec.train_files], strict=spec.strict)
-    _say_bad_rows(found.bad_rows, reporter)
-    train_rows: Sequence[Row] = found.rows
-    held_out_rows: Sequence[Row] = ()
-    if spec.eval_files:
-        kept_apart = read_rows([Path(file) for file in spec.eval_files], strict=spec.strict)
-        _say_bad_rows(kept_apart.bad_rows, reporter)
-        held_out_rows = kept_apart.rows
-    elif spec.eval_split:
-        train_rows, held_out_rows = split_rows(found.rows, spec.eval_split, spec.seed)
-    train = _tokenise(train_rows, spec, tokenizer, reporter)
-    if not train:
-        raise UserError(
-            "no row has a token to train on",
-            where=spec.train_files[0],
-            hint="raise max_length, or look at the rows with `finetune-tui data`",
-        )
-    held_out = _tokenise(held_out_rows, spec, tokenizer, reporter)
-    return Data(train, held_out, list(held_out_rows))
-
-
-def _spare_memory() -> int:
-    """Bytes that rows and templates may take: data may be large, and the machine must go on."""
-    available = read_hardware().memory_available
-    return MOST_MEMORY if available is None else max(MOST_MEMORY, available * 9 // 10)
-
-
-def _tokenise(
-    rows: Sequence[Row], spec: Spec, tokenizer: Any, reporter: Reporter
-) -> list[TokenRow]:
-    """The rows that have something to train; the others are named. With `strict` they are an error."""
-    tokenised: list[TokenRow] = []
-    unusable: list[BadRow] = []
-    next_word = time.monotonic()
-    for done, row in enumerate(rows):
-        if time.monotonic() >= next_word:
-            next_word = time.monotonic() + 1
-            reporter.phase("tokenising", done, len(rows))
-            reporter.check()
-        try:
-            tokens = token_row(row, tokenizer, spec.max_length, spec.completion_only_loss)
-            if not tokens.trained:
-                raise UserError("no trained tokens", where=f"{row.path}:{row.line}")
-        except UserError as error:
-            if spec.strict:
-                raise
-            unusable.append(BadRow(row.path, row.line, error.message))
-        else:
-            tokenised.append(tokens)
-    _say_bad_rows(unusable, reporter)
-    cut = sum(row.cut > 0 for row in tokenised)
-    if cut:
-        longest = spec.max_length
-        message = f"{cut} of {len(rows)} rows are longer than max_length {longest} and were cut"
-        reporter.event("warning", message=message, where="max_length")
-    return tokenised
-
-
-def _say_bad_rows(bad_rows: Sequence[BadRow], reporter: Reporter, most: int = 20) -> None:
-    for bad in bad_rows[:most]:
-        reporter.event("warning", message=f"skipped: {bad.error}", where=f"{bad.path}:{bad.line}")
-    if len(bad_rows) > most:
-        message = f"{len(bad_rows) - most} more bad rows skipped"
-        reporter.event("warning", message=message, where=None)
 
 
 def _trainer(

@@ -49,6 +49,15 @@ class Spec:
         "whole", "tokens a row may have; longer ones are cut", 1024, minimum=8, maximum=2**20
     )
     completion_only_loss: bool = _key("yes/no", "train the completion, not the prompt", True)
+    assistant_only_loss: bool = _key("yes/no", "in chats train the assistant's turns only", True)
+    last_turn_only: bool = _key("yes/no", "in chats train the last answer only", False)
+    packing: bool = _key("yes/no", "several rows in one sequence: no padding, same loss", False)
+    train_sampling_strategy: str = _key(
+        "choice",
+        "group_by_length pads less; the longest batch always comes first",
+        "random",
+        choices=("random", "group_by_length", "sequential"),
+    )
     load_in_4bit: bool = _key("yes/no", "NF4 base: a quarter of the memory", False)
     load_in_8bit: bool = _key("yes/no", "8-bit base: half the memory", False)
     dtype: str = _key(
@@ -67,6 +76,13 @@ class Spec:
     )
     lora_dropout: float = _key("number", "regularises", 0.05, minimum=0, maximum=0.99)
     use_rslora: bool = _key("yes/no", "scale by alpha / √rank instead", False)
+    use_dora: bool = _key("yes/no", "direction and size apart: better at low rank, slower", False)
+    init_lora_weights: str = _key(
+        "choice",
+        "how LoRA starts; pissa and olora from the weights' own directions",
+        "default",
+        choices=("default", "gaussian", "olora", "pissa", "pissa_niter_16"),
+    )
     per_device_train_batch_size: int = _key(
         "whole", "rows at once; memory grows with it", 2, minimum=1, maximum=4096
     )
@@ -98,6 +114,16 @@ class Spec:
         choices=("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"),
     )
     gradient_checkpointing: bool = _key("yes/no", "far less memory for a third more time", False)
+    chunked_loss: bool = _key("yes/no", "logits in pieces, masked tokens skipped: same loss", True)
+    use_liger_kernel: bool = _key("yes/no", "Liger's fused kernels, where installed", False)
+    torch_compile: bool = _key("yes/no", "minutes to warm up, then faster", False)
+    neftune_noise_alpha: float = _key(
+        "number",
+        "noise on embeddings, augments small chat sets; 5 is usual",
+        0,
+        minimum=0,
+        maximum=100,
+    )
     eval_steps: float = _key(
         "number",
         "held-out loss every n steps; below 1: a share of all",
@@ -108,8 +134,30 @@ class Spec:
     eval_replies: int = _key(
         "whole", "held-out rows answered before and after; 0: none", 0, minimum=0, maximum=10**5
     )
+    eval_samples: int = _key(
+        "whole", "held-out rows answered at each evaluation", 3, minimum=0, maximum=100
+    )
+    early_stopping_patience: int = _key(
+        "whole",
+        "stop after so many evaluations without a better loss; 0: never",
+        3,
+        minimum=0,
+        maximum=10**6,
+    )
+    early_stopping_threshold: float = _key(
+        "number", "how much better counts as better", 0, minimum=0, maximum=1e3
+    )
+    load_best_model_at_end: bool = _key(
+        "yes/no", "keep the best evaluation, not the last step", True
+    )
     save_steps: float = _key(
         "number", "checkpoint every n steps; below 1: a share of all", 0.1, minimum=0, maximum=1e9
+    )
+    save_total_limit: int = _key(
+        "whole", "checkpoints kept; the best and the last always are", 2, minimum=1, maximum=1000
+    )
+    report_to: str = _key(
+        "choice", "also write elsewhere", "none", choices=("none", "tensorboard", "wandb")
     )
     seed: int = _key("whole", "the same seed, the same run", 42, minimum=0, maximum=2**31 - 1)
 
@@ -156,6 +204,10 @@ ALIASES: dict[str, str] = {
     "optimizer": "optim",
     "lr_scheduler": "lr_scheduler_type",
     "lr": "learning_rate",
+    "sample_packing": "packing",
+    "mask_history": "last_turn_only",
+    "neftune_alpha": "neftune_noise_alpha",
+    "patience": "early_stopping_patience",
 }
 
 
@@ -180,6 +232,7 @@ def demo_spec(preset: str = "structured-output") -> Spec:
         eval_steps=50,
         save_steps=100,
         eval_replies=240,
+        early_stopping_patience=0,
     )
 
 
