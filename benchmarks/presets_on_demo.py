@@ -14,7 +14,8 @@ from finetune_tui.core.runs.events import read_events
 from finetune_tui.core.runs.supervisor import supervise, worker_command
 from finetune_tui.core.text import count
 from finetune_tui.core.tuning.presets import PRESETS
-from finetune_tui.core.tuning.spec import demo_spec, write_spec
+from finetune_tui.core.tuning.spec import demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 
 HEAD = ("preset", "trains", "exact before", "exact after", "held-out loss", "seconds")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain
-from finetune_tui.core.tuning.spec import Spec, parse_spec, write_spec
+from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.spec_file import parse_spec, write_spec
 
 
 def edit_spec(spec: Spec) -> Spec:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS, ResolvedPreset, resolve_preset
+from finetune_tui.core.tuning.resolve import selection_of, with_selection
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.core.tuning.spec import Spec, selection_of, with_selection
+from finetune_tui.core.tuning.spec import Spec
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport

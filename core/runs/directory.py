@@ -86,7 +86,7 @@ class RunDirectory:
 
     def spec(self) -> "Spec":
         """What was asked. Raises UserError when the file is missing or wrong."""
-        from finetune_tui.core.tuning.spec import read_spec
+        from finetune_tui.core.tuning.spec_file import read_spec
 
         return read_spec(self.spec_path)
 

@@ -8,7 +8,9 @@ from finetune_tui.core.models.resolve import Inspect, find_model, load_manifest
 from finetune_tui.core.models.weights import require_whole
 from finetune_tui.core.runs.directory import RunDirectory, create_run
 from finetune_tui.core.runs.start import start_run
-from finetune_tui.core.tuning.spec import Spec, selection_of, write_spec
+from finetune_tui.core.tuning.resolve import selection_of
+from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.spec_file import write_spec
 
 
 def launch(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:

@@ -1,6 +1,8 @@
 """The whole of a run, top to bottom: from spec to adapter."""
 
 import platform
+import resource
+import sys
 import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -26,13 +28,15 @@ from finetune_tui.core.training.arguments import training_arguments
 from finetune_tui.core.training.download import fetch_weights
 from finetune_tui.core.training.feed import Data, Padding, TokenRows, read_data, spare_memory
 from finetune_tui.core.training.load import Device, choose_device, load_base
-from finetune_tui.core.training.replies import answer, can_be_asked
 from finetune_tui.core.training.reporter import Reporter, StopRequested
 from finetune_tui.core.training.results import Results, write_results
+from finetune_tui.core.training.samples import Samples
 from finetune_tui.core.training.trainer import RunTrainer
+from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.core.tuning.spec import Spec, selection_of
+from finetune_tui.core.tuning.spec import Spec
 
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 VERSIONS = ("finetune-tui", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
 
 
@@ -64,8 +68,9 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     reporter.phase("loading")
     model = load_base(plan.reference, plan.spec, plan.device)
     reporter.check()
+    samples = _samples(tokenizer, data, plan.spec, reporter)
     if resumed_from is None:
-        _measure("before", model, tokenizer, data, plan.spec, reporter)
+        samples.measure("before", model)
 
     reporter.phase("applying")
     set_seed(plan.spec.seed)  # LoRA starts from random numbers: the same seed, the same start
@@ -83,7 +88,7 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     trainer.restore_best()
     results = write_results(run, trainer.model, plan.selection)
     reporter.update(adapter_bytes=results.bytes)
-    _measure("after", trainer.model, tokenizer, data, plan.spec, reporter)
+    samples.measure("after", trainer.model)
     _say_finished(results, plan, reporter, time.monotonic() - began)
 
 
@@ -158,33 +163,9 @@ def _train(trainer: RunTrainer, resumed_from: Path | None) -> None:
     trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
 
 
-def _measure(
-    when: str, model: Any, tokenizer: Any, data: Data, spec: Spec, reporter: Reporter
-) -> None:
-    """How many held-out prompts are answered exactly right; with `eval_replies` only."""
-    rows = [row for row in data.held_out_rows if can_be_asked(row)][: spec.eval_replies]
-    if not rows:
-        return
-    reporter.phase("measuring", 0, len(rows))
-
-    def progress(done: int, total: int) -> None:
-        reporter.phase("measuring", done, total)
-        reporter.check()
-
-    longest = max(row.trained for row in data.held_out) + 8
-    replies = answer(model, tokenizer, rows, longest, progress)
-    for reply in replies[:3]:
-        reporter.event(
-            "sample",
-            step=reporter.state.step or 0,
-            when=when,
-            prompt=reply.prompt,
-            expected=reply.expected,
-            reply=reply.reply,
-            correct=reply.is_exact,
-        )
-    exact = sum(reply.is_exact for reply in replies)
-    reporter.event("measured", when=when, exact=exact, total=len(replies))
+def _samples(tokenizer: Any, data: Data, spec: Spec, reporter: Reporter) -> Samples:
+    longest = max((row.trained for row in data.held_out), default=0)
+    return Samples(tokenizer, data.held_out_rows, longest, spec, reporter, reporter.check)
 
 
 def _say_finished(results: Results, plan: Plan, reporter: Reporter, seconds: float) -> None:
@@ -201,6 +182,7 @@ def _say_finished(results: Results, plan: Plan, reporter: Reporter, seconds: flo
         seconds=round(seconds, 1),
         peak_allocated=torch.cuda.max_memory_allocated() if on_gpu else None,
         peak_reserved=torch.cuda.max_memory_reserved() if on_gpu else None,
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
         predicted_allocated=predicted if on_gpu else None,
     )
 

@@ -12,7 +12,7 @@ Kind = Literal["text", "whole", "number", "yes/no", "choice", "files", "names", 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One key. help: the rule of thumb the settings show beside the field."""
+    """One key. help: the rule of thumb the settings show beside the field; why: the default's reason."""
 
     name: str
     kind: Kind
@@ -22,6 +22,7 @@ class Field:
     minimum: float = -math.inf
     maximum: float = math.inf
     optional: bool = False
+    why: str = ""
 
     def read(self, value: Any) -> Any:
         """`value` as this field holds it; text from YAML, a flag or a form is coerced.

@@ -17,7 +17,7 @@ class Choice:
 
     mode: Mode
     r: int | None = None
-    lora_alpha: int | None = None
+    lora_alpha: float | None = None
 
 
 LORA = Choice(Mode.LORA)

@@ -2,27 +2,25 @@
 
 import dataclasses
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from finetune_tui.core import demo
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import DEMO
-from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.text import did_you_mean, plain
+from finetune_tui.core.tuning.aliases import ALIASES, translated
+from finetune_tui.core.tuning.choices import Modules, read_modules
 from finetune_tui.core.tuning.fields import Field, Kind
-from finetune_tui.core.tuning.modes import Choice, Mode
-from finetune_tui.core.tuning.patterns import expand, fold
-from finetune_tui.core.tuning.presets import find_preset, resolve_preset
-from finetune_tui.core.tuning.selection import Selection, refusal
+from finetune_tui.core.tuning.presets import find_preset
+from finetune_tui.core.tuning.reasons import REASONS
 
-Modules = tuple[tuple[str, Choice], ...]
-
-_LARGEST_SPEC = 2**20
+# Those that were trained with, on CPU and on a GPU.
+OPTIMIZERS = (
+    *("adamw_torch_fused", "adamw_torch", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"),
+    *("lion_8bit", "paged_lion_8bit", "adafactor", "sgd"),
+)
 
 
 def _key(kind: Kind, help: str, default: Any = None, **more: Any) -> Any:
@@ -69,10 +67,10 @@ class Spec:
     use_cpu: bool = _key("yes/no", "train without a GPU: slow for real models", False)
     gpus: tuple[str, ...] = _key("names", "UUIDs; empty: what is visible", ())
     lora_r: int = _key(
-        "whole", "start at 8, double until it stops helping", 16, minimum=1, maximum=4096
+        "whole", "start at 8, double until it stops helping", 8, minimum=1, maximum=4096
     )
     lora_alpha: float = _key(
-        "number", "2 × rank; the update is scaled by alpha / rank", 32, minimum=0, maximum=1e6
+        "number", "2 × rank; the update is scaled by alpha / rank", 16, minimum=0, maximum=1e6
     )
     lora_dropout: float = _key("number", "regularises", 0.05, minimum=0, maximum=0.99)
     use_rslora: bool = _key("yes/no", "scale by alpha / √rank instead", False)
@@ -82,6 +80,9 @@ class Spec:
         "how LoRA starts; pissa and olora from the weights' own directions",
         "default",
         choices=("default", "gaussian", "olora", "pissa", "pissa_niter_16"),
+    )
+    trainable_token_indices: tuple[str, ...] = _key(
+        "names", "single tokens whose embedding trains: ids or the tokens' own text", ()
     )
     per_device_train_batch_size: int = _key(
         "whole", "rows at once; memory grows with it", 2, minimum=1, maximum=4096
@@ -111,9 +112,10 @@ class Spec:
         "choice",
         "8-bit and paged ones save memory",
         "adamw_torch_fused",
-        choices=("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"),
+        choices=OPTIMIZERS,
     )
     gradient_checkpointing: bool = _key("yes/no", "far less memory for a third more time", False)
+    tf32: bool = _key("yes/no", "faster float32 products on Ampere and newer GPUs", True)
     chunked_loss: bool = _key("yes/no", "logits in pieces, masked tokens skipped: same loss", True)
     use_liger_kernel: bool = _key("yes/no", "Liger's fused kernels, where installed", False)
     torch_compile: bool = _key("yes/no", "minutes to warm up, then faster", False)
@@ -163,7 +165,7 @@ class Spec:
 
     def changed(self, **values: Any) -> "Spec":
         """With these keys set; text is read as its field reads it. Raises UserError."""
-        read = {_canonical(name): value for name, value in values.items()}
+        read = _canonical(values)
         return _checked(
             dataclasses.replace(self, **{name: _read(name, value) for name, value in read.items()})
         )
@@ -182,32 +184,10 @@ class Spec:
 
 
 FIELDS: dict[str, Field] = {
-    item.name: Field(name=item.name, default=item.default, **item.metadata)
+    item.name: Field(
+        name=item.name, default=item.default, why=REASONS.get(item.name, ""), **item.metadata
+    )
     for item in dataclasses.fields(Spec)
-}
-
-# What axolotl, LLaMA-Factory, Unsloth, TRL and older Transformers call the same setting.
-ALIASES: dict[str, str] = {
-    "base_model": "model_name_or_path",
-    "model": "model_name_or_path",
-    "model_name": "model_name_or_path",
-    "micro_batch_size": "per_device_train_batch_size",
-    "sequence_len": "max_length",
-    "cutoff_len": "max_length",
-    "max_seq_length": "max_length",
-    "lora_rank": "lora_r",
-    "val_set_size": "eval_split",
-    "val_size": "eval_split",
-    "warmup_ratio": "warmup_steps",
-    "torch_dtype": "dtype",
-    "num_epochs": "num_train_epochs",
-    "optimizer": "optim",
-    "lr_scheduler": "lr_scheduler_type",
-    "lr": "learning_rate",
-    "sample_packing": "packing",
-    "mask_history": "last_turn_only",
-    "neftune_alpha": "neftune_noise_alpha",
-    "patience": "early_stopping_patience",
 }
 
 
@@ -236,192 +216,29 @@ def demo_spec(preset: str = "structured-output") -> Spec:
     )
 
 
-def read_spec(path: Path) -> Spec:
-    """The spec in a YAML file, its paths taken from the file's folder. Raises UserError."""
-    try:
-        if path.stat().st_size > _LARGEST_SPEC:
-            raise UserError("larger than a spec can be", where=str(path))
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError("not UTF-8 text", where=str(path)) from None
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from error
-    return parse_spec(text, where=str(path)).anchored(path.absolute().parent)
-
-
-def parse_spec(text: str, where: str = "spec") -> Spec:
-    """Raises UserError naming file, key, value and the nearest valid one."""
-    try:
-        data = yaml.load(text, Loader=_SpecLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UserError(f"not YAML ({error.problem})", where=f"{where}:{line}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"not YAML ({plain(str(error), 80)})", where=where) from None
-    if not isinstance(data, dict):
-        raise UserError("a spec is a list of `key: value` lines", where=where)
-    try:
-        return Spec().changed(**{str(key): value for key, value in data.items()})
-    except UserError as error:
-        place = f"{where}: {error.where}" if error.where else where
-        raise UserError(error.message, where=place, hint=error.hint) from None
-
-
-def write_spec(spec: Spec) -> str:
-    """YAML that `parse_spec` reads back to the same spec; keys at their default are left out."""
-    values: dict[str, Any] = {}
-    for name, entry in FIELDS.items():
-        value = getattr(spec, name)
-        if name == "modules":
-            value = [{pattern: _choice_yaml(choice)} for pattern, choice in spec.modules]
-        elif isinstance(value, tuple):
-            value = list(value)
-        if getattr(spec, name) != entry.default or name == "task":
-            values[name] = value
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
-
-
-def selection_of(spec: Spec, manifest: Manifest) -> Selection:
-    """The selection the spec means on this model; every name checked.
-
-    Raises UserError for a pattern that names nothing, a mode that cannot be, an empty selection.
-    """
-    if not spec.modules:
-        if spec.preset is None:
-            raise UserError(
-                "nothing is selected to train", where="modules", hint="name a preset or modules"
-            )
-        resolved = resolve_preset(spec.preset, manifest).selection
-        for name, choice in resolved.choices.items():
-            _refuse_full_on_quantised(spec, manifest.module(name), choice)
-        return resolved
-    choices: dict[str, Choice] = {}
-    for pattern, choice in spec.modules:
-        names = expand(pattern)
-        missing = next((name for name in names if name not in manifest.by_name), None)
-        if missing is not None:
-            raise UserError(
-                f"'{pattern}' names '{missing}', which {manifest.model} does not have",
-                where="modules",
-                hint=did_you_mean(missing, manifest.by_name),
-            )
-        for name in names:
-            reason = refusal(manifest, name, choice.mode)
-            if reason:
-                raise UserError(f"'{name}' cannot be {choice.mode}: {reason}", where="modules")
-            _refuse_full_on_quantised(spec, manifest.module(name), choice)
-            choices.setdefault(name, choice)  # first matching line wins
-    trained = {name: choice for name, choice in choices.items() if choice.mode is not Mode.FROZEN}
-    if not trained:
-        raise UserError("every module named is frozen: nothing would train", where="modules")
-    if spec.preset and not trained.keys() & resolve_preset(spec.preset, manifest).selection.choices:
-        raise UserError(
-            f"'{spec.preset}' names none of the modules listed",
-            where="preset",
-            hint="take one of the two out; beside `modules`, a preset only says where they came from",
-        )
-    return Selection(trained)
-
-
-def _refuse_full_on_quantised(spec: Spec, module: Module, choice: Choice) -> None:
-    quantised = spec.load_in_4bit or spec.load_in_8bit
-    if quantised and choice.mode is Mode.FULL and module.is_quantisable:
-        raise UserError(
-            f"'{module.name}' cannot be full: its weights are quantised and cannot be trained",
-            where="modules",
-            hint="lora there, or a base that is not quantised",
-        )
-
-
-def with_selection(spec: Spec, selection: Selection, manifest: Manifest) -> Spec:
-    """The spec that means exactly this selection: the preset alone when that says it all."""
-    if spec.preset and _preset_says(spec.preset, selection, manifest):
-        return dataclasses.replace(spec, modules=())
-    modules: list[tuple[str, Choice]] = []
-    for choice in dict.fromkeys(selection.choices.values()):
-        named = [name for name in manifest.by_name if selection.choices.get(name) == choice]
-        modules += [(pattern, choice) for pattern in fold(named)]
-    return dataclasses.replace(spec, modules=tuple(modules))
-
-
-def _preset_says(preset: str, selection: Selection, manifest: Manifest) -> bool:
-    try:
-        return dict(resolve_preset(preset, manifest).selection.choices) == dict(selection.choices)
-    except UserError:
-        return False
-
-
-def _canonical(name: str) -> str:
-    canonical = ALIASES.get(name, name)
-    if canonical not in FIELDS:
-        raise UserError(
-            f"unknown key '{plain(name, 60)}'",
-            hint=did_you_mean(name, FIELDS)
-            or did_you_mean(name, ALIASES)
-            or "see README.md for the keys",
-        )
-    return canonical
+def _canonical(values: dict[str, Any]) -> dict[str, Any]:
+    """The same under the spec's own names. Raises UserError for a key that is unknown or set twice."""
+    found: dict[str, Any] = {}
+    by: dict[str, str] = {}
+    for name, value in values.items():
+        for key, meant in translated(name, value).items():
+            if key not in FIELDS:
+                hint = did_you_mean(name, FIELDS) or did_you_mean(name, ALIASES)
+                raise UserError(
+                    f"unknown key '{plain(name, 60)}'", hint=hint or "see README.md for the keys"
+                )
+            if key in found and found[key] != meant:
+                raise UserError(f"{by[key]} and {name} both set it", where=key, hint="keep one")
+            found[key], by[key] = meant, name
+    return found
 
 
 def _read(name: str, value: Any) -> Any:
     if name == "modules":
-        return _read_modules(value)
+        return read_modules(value, FIELDS["lora_r"], FIELDS["lora_alpha"])
     if name == "preset" and value is not None:
         return find_preset(str(value)).id
     return FIELDS[name].read(value)
-
-
-def _read_modules(value: Any) -> Modules:
-    if isinstance(value, tuple):
-        return value
-    if not isinstance(value, list):
-        raise UserError("a list of `- pattern: mode` lines", where="modules")
-    modules = []
-    for line in value:
-        if not isinstance(line, dict) or len(line) != 1:
-            raise UserError(
-                f"{plain(repr(line), 60)} is not `pattern: mode`",
-                where="modules",
-                hint='quote a pattern that starts with "{"',
-            )
-        ((pattern, choice),) = line.items()
-        expand(str(pattern))  # raises when the braces make no sense
-        modules.append((str(pattern), _read_choice(str(pattern), choice)))
-    return tuple(modules)
-
-
-def _read_choice(pattern: str, value: Any) -> Choice:
-    details = value if isinstance(value, dict) else {"mode": value}
-    unknown = [key for key in details if key not in ("mode", "r", "lora_alpha")]
-    if unknown:
-        meant = did_you_mean(str(unknown[0]), ("mode", "r", "lora_alpha"))
-        raise UserError(f"unknown key '{unknown[0]}'", where=f"modules: {pattern}", hint=meant)
-    word = str(details.get("mode"))
-    if word not in [mode.value for mode in Mode]:
-        meant = did_you_mean(word, [mode.value for mode in Mode])
-        modes = ", ".join(Mode)
-        raise UserError(
-            f"{plain(repr(word), 40)} is no mode ({modes})", where=f"modules: {pattern}", hint=meant
-        )
-    r, alpha = details.get("r"), details.get("lora_alpha")
-    if word != Mode.LORA and (r is not None or alpha is not None):
-        raise UserError("rank and alpha are LoRA's alone", where=f"modules: {pattern}")
-    return Choice(
-        Mode(word),
-        None if r is None else FIELDS["lora_r"].read(r),
-        None if alpha is None else FIELDS["lora_alpha"].read(alpha),
-    )
-
-
-def _choice_yaml(choice: Choice) -> Any:
-    if choice.r is None and choice.lora_alpha is None:
-        return choice.mode.value
-    details: dict[str, Any] = {"mode": choice.mode.value}
-    if choice.r is not None:
-        details["r"] = choice.r
-    if choice.lora_alpha is not None:
-        details["lora_alpha"] = choice.lora_alpha
-    return details
 
 
 def _checked(spec: Spec) -> Spec:
@@ -433,24 +250,16 @@ def _checked(spec: Spec) -> Spec:
         raise UserError("0 steps train nothing", where="max_steps", hint="-1 means: by epochs")
     if math.isclose(spec.learning_rate, 0):
         raise UserError("a learning rate of 0 trains nothing", where="learning_rate")
+    for name in ("eval_steps", "save_steps", "warmup_steps"):
+        steps = getattr(spec, name)
+        if steps > 1 and not float(steps).is_integer():
+            raise UserError(
+                f"{steps:g} is neither a share of all steps nor a number of steps",
+                where=name,
+                hint=f"{int(steps)} for so many steps, or a share below 1",
+            )
     return spec
 
 
 def _absolute(files: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return tuple(str((folder / Path(file).expanduser()).absolute()) for file in files)
-
-
-class _SpecLoader(yaml.SafeLoader):
-    """Safe YAML in which a key written twice is an error: one of the two would silently lose."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"'{plain(str(key), 40)}' is written twice",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -17,7 +17,8 @@ from finetune_tui.core.models.resolve import ModelReference, find_model
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
 from finetune_tui.core.runs.state import State, Status, write_state
-from finetune_tui.core.tuning.spec import demo_spec, write_spec
+from finetune_tui.core.tuning.spec import demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session

@@ -13,7 +13,8 @@ from finetune_tui.core import demo
 from finetune_tui.core.runs.directory import create_run
 from finetune_tui.core.runs.events import append_event
 from finetune_tui.core.runs.state import Status, write_state
-from finetune_tui.core.tuning.spec import demo_spec, write_spec
+from finetune_tui.core.tuning.spec import demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.cli import main
 
 PRECISIONS = {"fp32", "bf16", "8bit", "4bit"}

@@ -6,7 +6,8 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.models.resolve import find_model
 from finetune_tui.core.tuning.modes import Choice, Mode
-from finetune_tui.core.tuning.spec import Spec, demo_spec, selection_of
+from finetune_tui.core.tuning.resolve import selection_of
+from finetune_tui.core.tuning.spec import Spec, demo_spec
 from finetune_tui.tui.session import Session
 from tests.tui.conftest import hardware
 

@@ -18,8 +18,9 @@ from finetune_tui.core.text import count, percent, size
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.presets import PRESETS, find_preset, resolve_preset
+from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.core.tuning.spec import FIELDS, Spec, demo_spec, selection_of
+from finetune_tui.core.tuning.spec import FIELDS, Spec, demo_spec
 from finetune_tui.tui.output import say, say_json, say_table
 
 

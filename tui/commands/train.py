@@ -8,7 +8,8 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import DEMO
 from finetune_tui.core.runs.home import find_home
 from finetune_tui.core.runs.launch import launch
-from finetune_tui.core.tuning.spec import Spec, demo_spec, read_spec
+from finetune_tui.core.tuning.spec import Spec, demo_spec
+from finetune_tui.core.tuning.spec_file import read_spec
 from finetune_tui.tui.commands.following import follow
 from finetune_tui.tui.commands.models import pairs
 from finetune_tui.tui.output import say, say_json

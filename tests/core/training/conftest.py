@@ -13,7 +13,8 @@ import pytest
 
 from finetune_tui.core.runs.directory import RunDirectory, create_run
 from finetune_tui.core.runs.events import read_events
-from finetune_tui.core.tuning.spec import demo_spec, write_spec
+from finetune_tui.core.tuning.spec import demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 
 SMALL: dict[str, Any] = {
     "max_steps": 12,

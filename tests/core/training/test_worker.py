@@ -22,8 +22,9 @@ from finetune_tui.core.training.apply import apply_selection
 from finetune_tui.core.training.load import choose_device, load_base
 from finetune_tui.core.tuning.modes import Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS, resolve_preset
+from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.core.tuning.spec import demo_spec, selection_of
+from finetune_tui.core.tuning.spec import demo_spec
 
 from .conftest import MakeRun, finish, kinds, losses, maker
 

@@ -10,18 +10,10 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import catalog
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS
+from finetune_tui.core.tuning.resolve import selection_of, with_selection
 from finetune_tui.core.tuning.selection import Selection, refusal
-from finetune_tui.core.tuning.spec import (
-    ALIASES,
-    FIELDS,
-    Spec,
-    demo_spec,
-    parse_spec,
-    read_spec,
-    selection_of,
-    with_selection,
-    write_spec,
-)
+from finetune_tui.core.tuning.spec import ALIASES, FIELDS, Spec, demo_spec
+from finetune_tui.core.tuning.spec_file import parse_spec, read_spec, write_spec
 
 PHI2 = catalog()["microsoft/phi-2"].manifest()
 ADAPTABLE = [m.name for m in PHI2.modules if refusal(PHI2, m.name, Mode.LORA) is None]
