@@ -32,6 +32,22 @@ def plain_lines(text: str) -> str:
     return "\n".join(plain(line) for line in _LINE_BREAK.split(text.replace("\t", "    ")))
 
 
+def visible(text: str) -> str:
+    """Every character that would act, or not be seen, as a sign of its own: `␛[31m`, `‹200B›`. Line breaks
+    stay; to show a text exactly as it is, where `plain` shows what it says.
+    """
+    return _HIDDEN.sub(_sign, text)
+
+
+def _sign(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    if found.group() == "\n":
+        return "\n"
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"‹{code:04X}›"
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate a person most likely meant, or None when nothing is close."""
     by_folded = {candidate.lower(): candidate for candidate in candidates}

@@ -13,7 +13,12 @@ HEAVY = frozenset(
         *("safetensors", "numpy", "pandas", "pyarrow"),
     )
 )
-STARRED = ("core.models.inspection", "core.data.tokens", "core.training")
+STARRED = (
+    "core.models.inspection",
+    "core.data.parquet",
+    "core.data.tokens",
+    "core.training",
+)
 
 
 def _modules(room: str) -> list[str]:
@@ -23,7 +28,11 @@ def _modules(room: str) -> list[str]:
 
 
 def _is_starred(module: str) -> bool:
-    return any(module == starred or module.startswith(f"{starred}.") for starred in STARRED)
+    """A starred module's own parts too: `core.data.tokens_chat` belongs to `core.data.tokens`."""
+    return any(
+        module == starred or module.startswith((f"{starred}.", f"{starred}_"))
+        for starred in STARRED
+    )
 
 
 def _loaded_by(modules: list[str]) -> set[str]:

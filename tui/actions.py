@@ -31,6 +31,29 @@ class Action:
         return self.shown or " ".join(dict.fromkeys(key_word(key) for key in self.keys))
 
 
+class ActionGroup:
+    """Declares the actions of one place, or of one screen, in a line each."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(
+        self,
+        verb: str,
+        keys: str,
+        words: str,
+        help: str,
+        run: str = "",
+        footer: bool = False,
+        shown: str | None = None,
+    ) -> Action:
+        """keys: separated by spaces. run: without it, the method is named as the verb."""
+        names = tuple(keys.split())
+        return Action(
+            f"{self.name}.{verb}", names, words, help, self.name, run or verb, footer, shown
+        )
+
+
 _KEY_WORDS = {
     "space": "spc",
     "slash": "/",

@@ -1,8 +1,6 @@
 """The app: one screen with two lines on top, a place in the middle and the keys below."""
 
 import gc
-import os
-import signal
 from collections.abc import Callable
 from inspect import isawaitable
 from pathlib import Path
@@ -23,9 +21,9 @@ from finetune_tui.tui.places import PLACES
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
-from finetune_tui.tui.terminal import is_gone
 from finetune_tui.tui.themes import DARK, FALLBACKS, LIGHT
 from finetune_tui.tui.threads import in_daemon_thread
+from finetune_tui.tui.watching import Watch
 from finetune_tui.tui.widgets.prompt import Answer, PromptLine
 from finetune_tui.tui.widgets.status import Footline, Masthead, Rule, StatusLine
 
@@ -34,18 +32,13 @@ if TYPE_CHECKING:
 
     from finetune_tui.core.data.report import DataReport
     from finetune_tui.core.doctor import Finding
-    from finetune_tui.core.hardware import Hardware
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
-    from finetune_tui.core.runs.directory import RunDirectory
     from finetune_tui.core.tuning.spec import Spec
     from finetune_tui.tui.returning import Returning
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Widget)
-
-_MACHINE_EVERY = 3.0  # seconds
-_TERMINAL_EVERY = 1.0
 
 
 def _commands() -> "type[Provider]":
@@ -77,7 +70,7 @@ class FinetuneApp(App[str | None]):
         self.session = session or Session()
         self.place: Place | None = None
         self.returning: Returning | None = None
-        self._run_words = ""
+        self._watch = Watch(self)
         self._places: dict[str, Place] = {}
         self.animation_level = "none"
         self.register_theme(DARK)
@@ -145,15 +138,7 @@ class FinetuneApp(App[str | None]):
 
     def masthead_words(self) -> tuple[str, ...]:
         """What the right end of the first line says, the more important first: a run, the GPU."""
-        return tuple(words for words in (self._run_words, self._gpu_words()) if words)
-
-    def _gpu_words(self) -> str:
-        gpu = self.session.gpu
-        if gpu is None:
-            return "no GPU" if self.session.hardware else ""
-        busy = f"{gpu.utilization}%" if gpu.utilization else "idle"
-        words = f"GPU{gpu.index} {_short_gpu(gpu.name or '')}"
-        return plain(words if gpu.utilization is None else f"{words} {busy}", 40)
+        return self._watch.words()
 
     # Words and questions on the last line
 
@@ -222,9 +207,7 @@ class FinetuneApp(App[str | None]):
     def _start_watching(self) -> None:
         """After the first paint: what takes longer than a frame."""
         self.in_thread(self._look_back, self._looked_back, group="runs")
-        self._watch_machine()
-        self.set_interval(_MACHINE_EVERY, self._watch_machine)
-        self.set_interval(_TERMINAL_EVERY, self._watch_terminal)
+        self._watch.start()
 
     def _look_back(self) -> "Returning":
         from finetune_tui.tui.returning import last_seen, look_back, write_seen
@@ -247,32 +230,6 @@ class FinetuneApp(App[str | None]):
 
     def _examined(self, findings: "list[Finding]") -> None:
         self.session.findings = tuple(findings)
-        self.session_changed()
-
-    def _watch_terminal(self) -> None:
-        """With the terminal gone nobody is there to leave politely: runs go on, the app ends."""
-        if is_gone():
-            os._exit(128 + signal.SIGHUP)
-
-    def _watch_machine(self) -> None:
-        self.in_thread(self._look_at_machine, self._saw_machine, group="machine")
-
-    def _look_at_machine(self) -> "tuple[Hardware, str]":
-        live = self.returning.live if self.returning else None
-        run = self.session.monitored or live
-        return self.services.read_hardware(), self._words_of(run) if run else ""
-
-    def _words_of(self, run: "RunDirectory") -> str:
-        """`r7 ▶ 612/1044` while it lives, then how it ended."""
-        state = run.state()
-        status = run.liveness(self.services.clock()).status
-        if not status.is_active:
-            return plain(f"{run.short_id} {status.value}", 40)
-        progress = f"{state.step}/{state.total_steps}" if state.step and state.total_steps else "…"
-        return plain(f"{run.short_id} ▶ {progress}", 40)
-
-    def _saw_machine(self, seen: "tuple[Hardware, str]") -> None:
-        self.session.hardware, self._run_words = seen
         self.session_changed()
 
     # Opening a model
@@ -317,26 +274,30 @@ class FinetuneApp(App[str | None]):
 
     def _read_chosen_data(self) -> None:
         """Read the files that the spec names, so that every place can say what is in them."""
-        files = self.session.data_files
-        if files and (self.session.data is None or self.session.data.files != files):
-            self.in_thread(lambda: self.services.read_data(files), self._saw_data, group="data")
+        sources = self.session.spec.train_files
+        if sources and not self.session.has_read_data:
+            self.in_thread(lambda: self.services.read_data(sources), self._saw_data, group="data")
 
     def _saw_data(self, report: "DataReport") -> None:
-        if report.files == self.session.data_files:
+        if report.sources == self.session.spec.train_files:
             self.session.data = report
             self.session_changed()
 
     def action_open_data(self) -> None:
-        """Ask for a data file, read it, and show what is in it."""
-        self.ask("data file", self._read_data, path=True)
+        """Ask for data, read it, and show what is in it."""
+        self.ask("file, folder or Hub data set", self._read_data, path=True)
 
     def _read_data(self, name: str) -> None:
         if name:
-            path = Path(name).expanduser().absolute()
-            self.in_thread(lambda: self.services.read_data([path]), self.use_data, group="data")
+            from finetune_tui.core.models.data_set_name import anchored
+
+            source = anchored(name, Path.cwd())
+            self.say(f"reading {plain(source)}…")
+            self.in_thread(lambda: self.services.read_data([source]), self.use_data, group="data")
 
     async def use_data(self, report: "DataReport") -> None:
         """Train on this data, and show it."""
+        self._frame(Footline).hush()
         self.session.use_data(report)
         await self.action_show_place("data")
 
@@ -424,11 +385,6 @@ class FinetuneApp(App[str | None]):
     def _frame(self, kind: type[W]) -> W:
         """A part of the frame, whatever screen lies over it."""
         return self.screen_stack[0].query_one(kind)
-
-
-def _short_gpu(name: str) -> str:
-    """'NVIDIA GeForce RTX 4090' → 'RTX 4090'."""
-    return name.removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
 def run_app(home: Path) -> int:

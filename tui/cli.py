@@ -25,9 +25,10 @@ _COMMANDS = {
     "runs": ("runs:runs", "all runs"),
     "show": ("runs:show", "one run"),
     "attach": ("runs:attach", "follow a run that is under way"),
+    "pause": ("runs:pause", "hold a run, or let it go with a checkpoint"),
+    "resume": ("runs:resume", "go on with a run that is paused, was stopped or killed"),
     "stop": ("runs:stop", "ask a run to stop with a checkpoint"),
     "checkpoint": ("runs:checkpoint", "ask a run for a checkpoint now"),
-    "resume": ("runs:resume", "go on with a run that was stopped or killed"),
     "doctor": ("doctor:doctor", "what this machine can do, what is missing, the exact fix"),
 }
 
@@ -68,13 +69,17 @@ def parser() -> argparse.ArgumentParser:
     made["estimate"].add_argument("model")
     made["estimate"].add_argument("--preset")
     _add_set(made["estimate"])
-    made["data"].add_argument("file", nargs="+")
+    made["data"].add_argument("file", nargs="+", help="files, folders or Hub data sets")
     made["data"].add_argument("--model", help="count in this model's tokens")
-    made["data"].add_argument("--max-length", type=int, default=1024, help="tokens a row may have")
+    made["data"].add_argument("--max-length", type=int, help="tokens a row may have")
+    _add_set(made["data"])
     made["data"].add_argument("--strict", action="store_true", help="stop at the first bad row")
     _add_train(made["train"])
-    for name in ("show", "attach", "stop", "checkpoint", "resume"):
+    for name in ("show", "attach", "pause", "resume", "stop", "checkpoint"):
         made[name].add_argument("run", help="r7, a whole id, or the path of a run")
+    made["pause"].add_argument(
+        "--release", action="store_true", help="write a checkpoint and free the machine"
+    )
     made["resume"].add_argument("--detach", action="store_true", help="do not follow it")
     return top
 
@@ -92,12 +97,18 @@ def _add_set(command: argparse.ArgumentParser) -> None:
 
 def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("spec", nargs="?", help="a spec, as YAML")
-    command.add_argument("--model", help="catalog id, `demo` or a folder")
+    command.add_argument("--model", help="catalog id, `demo`, a folder or a Hub id")
     command.add_argument("--preset")
-    command.add_argument("--data", nargs="+", help="JSONL files to train on")
+    command.add_argument("--data", nargs="+", help="files, folders or Hub data sets to train on")
     _add_set(command)
     command.add_argument("--strict", action="store_true", help="stop at the first bad row")
-    command.add_argument("--detach", action="store_true", help="start it and come back at once")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument("--detach", action="store_true", help="start it and come back at once")
+    instead.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="a few real steps instead: memory, time, disk and a sample",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.tuning.counting import trained_numbers
 from finetune_tui.core.tuning.presets import PRESETS, ResolvedPreset
-from finetune_tui.core.tuning.selection import trainable_parameters
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.session import resolved
 
@@ -49,7 +49,7 @@ def preset_rows(key: PresetsKey) -> list[PresetRow]:
             found = resolved(name, key.manifest)
         except UserError:
             continue
-        trainable = trainable_parameters(key.manifest, found.selection, key.spec.lora_r)
+        trainable = trained_numbers(key.manifest, found.selection, key.spec)
         device = estimate(key.manifest, found.selection, key.spec, key.precision).device
         rows.append(PresetRow(found, trainable, device))
     return rows

@@ -7,7 +7,7 @@ from pathlib import Path
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.files import read_json, write_atomically
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.core.runs.liveness import derived_status
+from finetune_tui.core.runs.liveness import Liveness, derived_status
 from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.text import duration, plain, size
 
@@ -35,7 +35,7 @@ def look_back(runs: Iterable[RunDirectory], seen: float | None, now: float) -> R
             last, last_words = run, f"{plain(run.id)}, {_when(state, liveness.status, now)}"
         if liveness.is_alive and live is None:
             live = run
-        elif ended is None and seen is not None and _ended_after(state, liveness.status, seen):
+        elif ended is None and seen is not None and _ended_after(state, liveness, seen):
             ended = f"{plain(run.id)} {ending_words(state, liveness.status, now)}"
     return Returning(live, last, last_words, ended)
 
@@ -57,9 +57,9 @@ def _when(state: State, status: Status, now: float) -> str:
     return f"{status.value} {duration(now - state.ended)} ago" if state.ended else status.value
 
 
-def _ended_after(state: State, status: Status, seen: float) -> bool:
-    ended = state.ended or (state.heartbeat if status is Status.DEAD else None)
-    return ended is not None and ended > seen and not status.is_active
+def _ended_after(state: State, liveness: Liveness, seen: float) -> bool:
+    ended = state.ended or (state.heartbeat if liveness.status is Status.DEAD else None)
+    return ended is not None and ended > seen and not liveness.is_alive
 
 
 def last_seen(home: Path) -> float | None:

@@ -1,19 +1,31 @@
 """Services: everything the screens ask of the machine, injected so that screens are tested as pictures."""
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.data.token_report import TokenQuestion, TokenReport
     from finetune_tui.core.doctor import Finding
     from finetune_tui.core.hardware import Hardware
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
     from finetune_tui.core.models.weights import Cached
     from finetune_tui.core.runs.directory import RunDirectory
+    from finetune_tui.core.runs.pace import Prediction
+    from finetune_tui.core.runs.rehearsal import Rehearsal
     from finetune_tui.core.tuning.spec import Spec
+
+
+class ReadData(Protocol):
+    """progress: called with bytes done and in all; what it raises ends the reading."""
+
+    def __call__(
+        self, sources: Sequence[str | Path], progress: Callable[[int, int], None] | None = None
+    ) -> "DataReport": ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +33,11 @@ class Services:
     """All may block; call them in a thread. Each raises UserError when the request cannot be met.
 
     home: where runs live. clock: seconds since 1970. scan_models: which of these Hub ids are on this
-    disk. start_run: makes a run of the spec and starts its supervisor. request: drops `stop`,
-    `checkpoint`, `pause` or `resume` for a run's worker. examine: what this machine can do (seconds).
+    disk. start_run: makes a run of the spec and starts its supervisor. resume_run: ends a hold, or
+    starts it again. request: drops a request for a run's worker. count_tokens: says how far it is in
+    words; raises soon after the event is set. examine: what this machine can do
+    (seconds). rehearse: a few real steps; says its progress, and raises RehearsalCancelled soon after
+    the last function is true. foresee: what an earlier rehearsal measured, and how long it will take.
     """
 
     home: Path
@@ -33,9 +48,12 @@ class Services:
     start_run: Callable[["Spec"], "RunDirectory"]
     resume_run: Callable[["RunDirectory"], None]
     request: Callable[["RunDirectory", str], None]
-    read_data: Callable[[Sequence[Path]], "DataReport"]
+    read_data: ReadData
+    count_tokens: Callable[["TokenQuestion", Callable[[str], None], threading.Event], "TokenReport"]
     list_runs: Callable[[], "list[RunDirectory]"]
     examine: Callable[[], "list[Finding]"]
+    rehearse: Callable[["Spec", Callable[[str], None], Callable[[], bool]], "Rehearsal"]
+    foresee: Callable[["Spec"], "tuple[Rehearsal | None, Prediction | None]"]
 
 
 def real_services(home: Path) -> Services:
@@ -64,19 +82,29 @@ def real_services(home: Path) -> Services:
         return launch(home, spec, inspect_folder)
 
     def resume_run(run: "RunDirectory") -> None:
-        from finetune_tui.core.runs.start import start_run
+        from finetune_tui.core.runs.start import resume_run
 
-        start_run(run, resume=True)
+        resume_run(run)
 
     def request(run: "RunDirectory", kind: str) -> None:
         from finetune_tui.core.runs.requests import drop_request
 
         drop_request(run, kind)
 
-    def read_data(files: Sequence[Path]) -> "DataReport":
+    def read_data(
+        sources: Sequence[str | Path], progress: Callable[[int, int], None] | None = None
+    ) -> "DataReport":
         from finetune_tui.core.data.report import report_of
 
-        return report_of(files)
+        return report_of(sources, progress=progress)
+
+    def count_tokens(
+        question: "TokenQuestion", progress: Callable[[str], None], cancelled: threading.Event
+    ) -> "TokenReport":
+        from finetune_tui.core.data.token_report import TokenReport
+        from finetune_tui.tui.counting import ask_tokens
+
+        return TokenReport.from_json(question, ask_tokens(question, progress, cancelled))
 
     def load_manifest(reference: "ModelReference") -> "Manifest":
         from finetune_tui.core.calls.client import inspect_folder
@@ -89,6 +117,20 @@ def real_services(home: Path) -> Services:
 
         return scan_cache(names)
 
+    def rehearse(
+        spec: "Spec", progress: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> "Rehearsal":
+        from finetune_tui.core.calls.client import inspect_folder
+        from finetune_tui.core.runs.rehearsal import rehearse
+
+        return rehearse(home, spec, inspect_folder, progress, cancelled)
+
+    def foresee(spec: "Spec") -> "tuple[Rehearsal | None, Prediction | None]":
+        from finetune_tui.core.runs.pace import predict
+        from finetune_tui.core.runs.rehearsal import kept_rehearsal
+
+        return kept_rehearsal(home, spec), predict(home, spec)
+
     return Services(
         home=home,
         clock=time.time,
@@ -99,6 +141,9 @@ def real_services(home: Path) -> Services:
         resume_run=resume_run,
         request=request,
         read_data=read_data,
+        count_tokens=count_tokens,
         list_runs=list_runs,
         examine=examine,
+        rehearse=rehearse,
+        foresee=foresee,
     )

@@ -3,18 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.tuning.counting import trained_numbers
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS, ResolvedPreset, resolve_preset
 from finetune_tui.core.tuning.resolve import selection_of, with_selection
-from finetune_tui.core.tuning.selection import Selection, trainable_parameters
+from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.data.token_report import TokenQuestion, TokenReport
     from finetune_tui.core.doctor import Finding
     from finetune_tui.core.hardware import Gpu, Hardware
     from finetune_tui.core.memory.estimate import Estimate, Precision
@@ -38,7 +39,8 @@ class Session:
 
     Between changes the selection, not `spec.modules`, holds what is chosen; `spec_to_run` writes it into
     the spec. `estimates` follows every change of model, selection and settings; empty without a model.
-    last_change: bytes on the device that the last change of the selection added.
+    last_change: bytes on the device that the last change of the selection added. counted: the last count
+    of data in tokens; `tokens` is that as long as it holds.
     """
 
     def __init__(self) -> None:
@@ -49,13 +51,14 @@ class Session:
         self.hardware: Hardware | None = None
         self.findings: tuple[Finding, ...] | None = None
         self.data: DataReport | None = None
+        self.counted: TokenReport | None = None
         self.monitored: RunDirectory | None = None
         self.estimates: dict[Precision, Estimate] = {}
         self.last_change = 0
         self._past: list[_Chosen] = []
         self._future: list[_Chosen] = []
         self._merging: object = None
-        self._trainable: tuple[Selection, int, int] | None = None
+        self._trainable: tuple[Selection, Spec, int] | None = None
 
     # The model
 
@@ -142,7 +145,7 @@ class Session:
         names: Iterable[str],
         mode: Mode,
         r: int | None = None,
-        lora_alpha: int | None = None,
+        lora_alpha: float | None = None,
         merge: object = None,
     ) -> Choice:
         """Give all of them a mode; for LoRA a rank of their own, whose alpha keeps the spec's scale.
@@ -153,7 +156,9 @@ class Session:
         self._select(self.selection.set(names, choice), self.preset, merge)
         return choice
 
-    def choice_for(self, mode: Mode, r: int | None = None, lora_alpha: int | None = None) -> Choice:
+    def choice_for(
+        self, mode: Mode, r: int | None = None, lora_alpha: float | None = None
+    ) -> Choice:
         """The choice in which only what differs from the spec is written."""
         if mode is not Mode.LORA:
             return Choice(mode)
@@ -175,15 +180,15 @@ class Session:
     @property
     def trainable(self) -> int:
         """How many numbers train now."""
-        told, r = self._trainable, self.spec.lora_r
-        if told is None or told[0] is not self.selection or told[1] != r:
-            told = self._trainable = (self.selection, r, self.trainable_of(self.selection))
+        told = self._trainable
+        if told is None or told[0] is not self.selection or told[1] is not self.spec:
+            told = self._trainable = (self.selection, self.spec, self.trainable_of(self.selection))
         return told[2]
 
     def trainable_of(self, selection: Selection) -> int:
         if self.manifest is None:
             return 0
-        return trainable_parameters(self.manifest, selection, self.spec.lora_r)
+        return trained_numbers(self.manifest, selection, self.spec)
 
     # The settings and the data
 
@@ -193,15 +198,29 @@ class Session:
         self._estimate()
 
     def use_data(self, report: "DataReport") -> None:
-        """Train on these files, which have been read; held-out rows of other data are forgotten."""
-        self.spec = self.spec.changed(
-            train_files=[str(file) for file in report.files], eval_files=()
-        )
+        """Train on what has been read; held-out rows of other data are forgotten."""
+        self.spec = self.spec.changed(train_files=list(report.sources), eval_files=())
         self.data = report
 
     @property
-    def data_files(self) -> tuple[Path, ...]:
-        return tuple(Path(file) for file in self.spec.train_files)
+    def has_read_data(self) -> bool:
+        """Whether `data` speaks of what the spec names."""
+        return self.data is not None and self.data.sources == self.spec.train_files
+
+    @property
+    def token_question(self) -> "TokenQuestion | None":
+        """What can be asked of the data in tokens; None without a model or data."""
+        if self.manifest is None or not self.spec.train_files:
+            return None
+        from finetune_tui.tui.counting import question_of
+
+        return question_of(self.spec, self.manifest)
+
+    @property
+    def tokens(self) -> "TokenReport | None":
+        """The data in the model's tokens, as long as no setting has changed what was asked."""
+        counted = self.counted
+        return counted if counted and counted.question == self.token_question else None
 
     def change_all(self, spec: Spec) -> None:
         """Take a whole spec of the same model. Raises UserError when it does not fit it."""
@@ -222,7 +241,7 @@ class Session:
     def spec_to_run(self) -> Spec:
         """The same. Raises UserError when it cannot run yet."""
         self._opened()
-        if not self.selection.choices:
+        if not self.selection.choices and not self.spec.trainable_token_indices:
             raise UserError(
                 "nothing is chosen to train", hint="choose a preset or modules in Layers"
             )

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def in_daemon_thread(work: Callable[[], T]) -> Awaitable[T]:
@@ -33,3 +35,14 @@ def in_daemon_thread(work: Callable[[], T]) -> Awaitable[T]:
 
     threading.Thread(target=run, daemon=True, name="finetune-tui work").start()
     return future
+
+
+def on_this_thread(call: Callable[P, object]) -> Callable[P, None]:
+    """For work in another thread to tell something: it runs here, soon; nobody waits for it."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+    def later(*arguments: P.args, **options: P.kwargs) -> None:
+        with contextlib.suppress(RuntimeError):  # the app is gone
+            loop.call_soon_threadsafe(lambda: call(*arguments, **options), context=context)
+
+    return later

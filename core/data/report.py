@@ -1,15 +1,18 @@
 """What some data files hold, as the `data` command and the Data place show it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from finetune_tui.core.data.reading import DataSet, read_rows
-from finetune_tui.core.data.rows import BadRow, Format, Row
+from finetune_tui.core.data.duplicates import count_duplicates
+from finetune_tui.core.data.rows import BadRow, BadRowError, Format, Row
+from finetune_tui.core.data.source import OnProgress, Rows, open_rows
+from finetune_tui.core.text import count
 
 EXAMPLES = 5
+SAMPLED = 2000
+"""Rows looked at where there are too many to look at all."""
 MAX_BARS = 12
 
 
@@ -42,10 +45,14 @@ class Lengths:
 class DataReport:
     """What is in the files. The three token fields are None until a tokenizer has counted.
 
-    rows: how many are usable. duplicates: how many of them repeat an earlier one.
+    sources: what was named. files: what that is on the disk. rows: how many are usable.
+    duplicates: how many of them repeat an earlier one.
     ends_trained: whether the end-of-turn token is learnt. notes: remarks in words.
+    looked_at: how many rows lengths, notes and bad rows speak of; fewer than `rows` when the files are
+    large, and `rows` then counts every line that is not known to be bad.
     """
 
+    sources: tuple[str, ...]
     files: tuple[Path, ...]
     format: Format
     rows: int
@@ -55,6 +62,8 @@ class DataReport:
     lengths: Lengths
     duplicates: int
     notes: tuple[str, ...]
+    looked_at: int
+    bytes: int
     tokens: int | None = None
     trained_tokens: int | None = None
     ends_trained: bool | None = None
@@ -75,28 +84,67 @@ class DataReport:
             "columns": list(self.columns),
             "duplicates": self.duplicates,
             "notes": list(self.notes),
+            "looked_at": self.looked_at,
+            "bytes": self.bytes,
         }
 
 
-def report_of(paths: Sequence[Path], strict: bool = False) -> DataReport:
-    """Read the files and say what they hold. Raises UserError as read_rows does."""
-    return report_on(read_rows(paths, strict))
+def report_of(
+    sources: Sequence[str | Path],
+    strict: bool = False,
+    progress: OnProgress | None = None,
+    cache: Path | None = None,
+) -> DataReport:
+    """Read the sources and say what they hold. Raises as `open_rows` does."""
+    return report_on(open_rows(sources, strict, progress, cache), progress)
 
 
-def report_on(data: DataSet) -> DataReport:
-    """What rows that are already read hold; lengths in characters."""
-    duplicates = len(data.rows) - len({row.content for row in data.rows})
+def report_on(rows: Rows, progress: OnProgress | None = None) -> DataReport:
+    """What rows that are already open hold; lengths in characters.
+
+    Of large files a sample is looked at, and one pass is made to find what repeats.
+    """
+    seen, bad = _looked_at(rows)
+    duplicates, exactly = count_duplicates(_contents(rows, seen, progress))
     return DataReport(
-        files=data.files,
-        format=data.format,
-        rows=len(data.rows),
-        bad_rows=tuple(data.bad_rows),
-        columns=data.columns,
-        examples=tuple(islice(data.rows, EXAMPLES)),
-        lengths=lengths_of([row.characters for row in data.rows], "characters"),
+        sources=rows.sources,
+        files=rows.files,
+        format=rows.format,
+        rows=len(rows),
+        bad_rows=bad,
+        columns=rows.columns,
+        examples=tuple(seen[:EXAMPLES]),
+        lengths=lengths_of([row.characters for row in seen], "characters"),
         duplicates=duplicates,
-        notes=tuple(_notes(data, duplicates)),
+        notes=tuple(_notes(rows, seen, bad, duplicates, exactly)),
+        looked_at=len(seen),
+        bytes=rows.bytes,
     )
+
+
+def _looked_at(rows: Rows) -> tuple[list[Row], tuple[BadRow, ...]]:
+    """The rows a report speaks of: the first ones and a sample of what is large; and all known bad rows."""
+    places: Sequence[int] = range(len(rows))
+    if rows.is_large:
+        places = sorted({*places[:EXAMPLES], *rows.sample(SAMPLED)})
+    seen: list[Row] = []
+    bad = {(one.path, one.line): one for one in rows.bad_rows}
+    for place in places:
+        try:
+            seen.append(rows[place])
+        except BadRowError as error:
+            bad[error.bad.path, error.bad.line] = error.bad
+    return seen, tuple(bad.values())
+
+
+def _contents(rows: Rows, seen: Sequence[Row], progress: OnProgress | None) -> Iterator[bytes]:
+    if not rows.is_large:
+        yield from (row.content.encode() for row in seen)
+        return
+    for place, content in enumerate(rows.contents()):
+        if progress is not None and place % 2**16 == 0:
+            progress(place * rows.bytes // len(rows), rows.bytes)
+        yield content
 
 
 def lengths_of(lengths: Sequence[int], unit: str) -> Lengths:
@@ -132,20 +180,30 @@ def _round_width(span: int) -> int:
         power *= 10
 
 
-def _notes(data: DataSet, duplicates: int) -> list[str]:
-    rows = data.rows
-    without_prompt = sum(row.prompt is not None and not row.prompt.strip() for row in rows)
-    unanswered = sum(row.messages[-1]["role"] != "assistant" for row in rows if row.messages)
-    with_tools = sum(row.tools is not None for row in rows)
+def _notes(
+    rows: Rows, seen: Sequence[Row], bad: Sequence[BadRow], duplicates: int, exactly: bool
+) -> list[str]:
+    without_prompt = sum(row.prompt is not None and not row.prompt.strip() for row in seen)
+    unanswered = sum(row.messages[-1]["role"] != "assistant" for row in seen if row.messages)
+    with_tools = sum(row.tools is not None for row in seen)
     found = (
-        (len(data.bad_rows), "cannot be used", "cannot be used"),
-        (duplicates, "repeats an earlier one", "repeat earlier ones"),
+        (len(bad), "cannot be used", "cannot be used"),
+        (duplicates if exactly else 0, "repeats an earlier one", "repeat earlier ones"),
         (without_prompt, "has an empty prompt", "have empty prompts"),
         (unanswered, "ends without an answer", "end without an answer"),
         (with_tools, "offers tools", "offer tools"),
     )
-    return [
+    notes = [
         f"1 row {one}" if number == 1 else f"{number} rows {many}"
         for number, one, many in found
         if number
     ]
+    if not exactly and duplicates:
+        notes.insert(
+            0, f"about {count(duplicates)} rows repeat earlier ones, reckoned from a part of them"
+        )
+    if len(seen) < len(rows):
+        notes.insert(
+            0, f"a large file: lengths and notes are those of {len(seen)} rows drawn from all"
+        )
+    return notes

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import re
 import socket
 import ssl
@@ -14,7 +13,7 @@ from functools import cache
 from http.client import HTTPMessage
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.models.weights import hub_home
@@ -26,6 +25,10 @@ _CHUNK = 2**20
 _MOST_INFO = 32 * 2**20
 
 
+Kind = Literal["model", "dataset"]
+_WORDS: Mapping[Kind, str] = {"model": "model", "dataset": "data set"}
+
+
 class Broken(Exception):  # not an error yet: the download goes on over another connection
     """The connection broke while a file came. words: how."""
 
@@ -35,10 +38,12 @@ class Broken(Exception):  # not an error yet: the download goes on over another 
 
 
 class Hub:
-    """The Hub, asked about one model. endpoint: HF_ENDPOINT, else the public one."""
+    """The Hub, asked about one repository. endpoint: HF_ENDPOINT, else the public one."""
 
-    def __init__(self, name: str, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], kind: Kind = "model") -> None:
         self.name = name
+        self._kind = kind
+        self._path = name if kind == "model" else f"{kind}s/{name}"
         self.endpoint = (environment.get("HF_ENDPOINT") or PUBLIC).rstrip("/")
         self._token, self._token_from = _token(environment)
         self._offline = any(
@@ -47,8 +52,8 @@ class Hub:
         )
 
     def info(self) -> dict[str, Any]:
-        """The model at `main`: "sha", "siblings" with names, sizes and blob ids. One request."""
-        url = f"{self.endpoint}/api/models/{self.name}/revision/main?blobs=true"
+        """The repository at `main`: "sha", "siblings" with names, sizes and blob ids. One request."""
+        url = f"{self.endpoint}/api/{self._kind}s/{self.name}/revision/main?blobs=true"
         with self._open(url) as answer:
             try:
                 found = json.loads(answer.read(_MOST_INFO))
@@ -92,7 +97,7 @@ class Hub:
             raise
 
     def _url(self, commit: str, file: str) -> str:
-        return f"{self.endpoint}/{self.name}/resolve/{commit}/{urllib.parse.quote(file)}"
+        return f"{self.endpoint}/{self._path}/resolve/{commit}/{urllib.parse.quote(file)}"
 
     def _open(
         self, url: str, headers: Mapping[str, str] | None = None, method: str = "GET"
@@ -124,7 +129,8 @@ class Hub:
         """The Hub's answer in one line: who must do what."""
         code = error.headers.get("X-Error-Code") or ""
         said = error.headers.get("X-Error-Message") or ""
-        page = f"{self.endpoint}/{self.name}"
+        page = f"{self.endpoint}/{self._path}"
+        word = _WORDS[self._kind]
         if code == "GatedRepo" or (error.code == 403 and "gated" in said.lower()):
             return self._gated(said, page)
         if error.code == 401 and self._token and code != "RepoNotFound":
@@ -137,9 +143,9 @@ class Hub:
             return self._gated(said, page)
         if error.code in (401, 404) and code != "EntryNotFound":
             return UserError(
-                f"no model '{self.name}' on the Hub, and no such folder here",
+                f"no {word} '{self.name}' on the Hub, and no such folder here",
                 where=self.endpoint,
-                hint="look at its spelling; for a private model `hf auth login` first",
+                hint=f"look at its spelling; for a private {word} `hf auth login` first",
             )
         if error.code == 403:
             return UserError(
@@ -148,7 +154,7 @@ class Hub:
                 hint=f"accept its licence at {page} if it has one; look at the token's rights",
             )
         if error.code == 404:
-            return UserError("a file of this model is not there", where=self.name)
+            return UserError(f"a file of this {word} is not there", where=self.name)
         if error.code == 429:
             return WorkFailed("too many requests", where=self.endpoint, hint="try again later")
         return WorkFailed(
@@ -178,10 +184,11 @@ class Hub:
         )
 
     def _unreachable(self, why: str) -> WorkFailed:
+        files = "weights" if self._kind == "model" else "files"
         host = urllib.parse.urlsplit(self.endpoint).netloc.rpartition("@")[2]
         return WorkFailed(
             f"{self.name} is not on this disk, and {plain(host, 80)} cannot be reached ({why})",
-            hint="a folder with the weights works with no network; HF_ENDPOINT names another Hub",
+            hint=f"a folder with the {files} works with no network; HF_ENDPOINT names another Hub",
         )
 
     def _not_a_hub(self) -> WorkFailed:

@@ -83,7 +83,7 @@ def load_manifest(reference: ModelReference, inspect: Inspect) -> Manifest:
     """
     if reference.entry is not None:
         return reference.entry.manifest()
-    folder = reference.folder or _config_folder(reference.name)
+    folder = reference.folder or config_folder(reference.name)
     kept = _cache_file(folder)
     try:
         return Manifest.from_json(json.loads(kept.read_bytes()))
@@ -115,7 +115,7 @@ def _catalog_entry(name: str) -> CatalogEntry | None:
     return found[0] if exact else None
 
 
-def _config_folder(name: str) -> Path:
+def config_folder(name: str) -> Path:
     """Where the config of a Hub id lies, fetched if need be. Raises UserError naming the nearest."""
     on_disk = cached(name).config
     if on_disk is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from finetune_tui.core.runs.events import ENDINGS, Event
+from finetune_tui.core.runs.events import Event, is_ending
 from finetune_tui.core.runs.words import event_words, number, whole
 from finetune_tui.core.text import plain
 
@@ -33,13 +33,17 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A reply to a held-out prompt; texts as they came, control characters and all."""
+    """A reply to a held-out prompt; texts as they came, control characters and all.
+
+    when: "before" (the base), "eval", "after", or empty.
+    """
 
     step: int
     prompt: str
     expected: str
     reply: str
     correct: bool | None
+    when: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Curves:
             self._add_eval(event)
         elif kind == "sample":
             self._add_sample(event)
-        elif kind == "resumed":
+        elif kind in ("resumed", "recovered"):
             self._go_back(whole(event.get("step")))
         elif kind == "checkpoint":
             self.checkpoint_step = whole(event.get("step"))
@@ -149,7 +153,7 @@ class Curves:
             self.hardware = event
         elif kind == "measured":
             self._add_measured(event)
-        elif kind in ENDINGS:
+        elif is_ending(event):
             self.ending = event
         self._tell(event, kind, time)
 
@@ -205,7 +209,8 @@ class Curves:
         correct = event.get("correct")
         step = whole(event.get("step")) or 0
         answer = correct if isinstance(correct, bool) else None
-        self.samples.append(Sample(step, prompt, expected, reply, answer))
+        when = event["when"] if event.get("when") in ("before", "eval", "after") else ""
+        self.samples.append(Sample(step, prompt, expected, reply, answer, when))
 
     def _add_measured(self, event: Event) -> None:
         exact, total = whole(event.get("exact")), whole(event.get("total"))

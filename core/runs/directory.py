@@ -98,13 +98,13 @@ class RunDirectory:
         return derived_status(self.state(), now)
 
     def newest_checkpoint_step(self) -> int | None:
-        """The step of the last checkpoint, by name alone."""
+        """The step of the last checkpoint, by its name and that it was written to its end."""
         try:
-            names = [path.name for path in self.checkpoints.iterdir()]
+            whole = [path.parent.name for path in self.checkpoints.glob("*/manifest.json")]
         except OSError:
             return None
         return max(
-            (int(m[1]) for name in names if (m := _CHECKPOINT.fullmatch(name))), default=None
+            (int(m[1]) for name in whole if (m := _CHECKPOINT.fullmatch(name))), default=None
         )
 
     def summary(self, now: float | None = None) -> dict[str, Any]:

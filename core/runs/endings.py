@@ -24,7 +24,7 @@ _OUT_OF_MEMORY_HINT = "free memory on this machine, or load the model in fewer b
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """status: finished, stopped, failed or killed. why, hint: words for people. where: file or key.
+    """status: finished, stopped, paused, failed or killed. why, hint: words for people. where: file or key.
 
     is_told: the worker wrote the event that says so itself.
     """
@@ -44,9 +44,9 @@ def ending_of(
 ) -> Ending:
     """The ending of a worker that was reaped.
 
-    exit_code: as subprocess says it, negative for a signal. last_event: the last `finished`,
-    `stopped` or `failed` it wrote. What the worker said comes first: a crash on the way out, after
-    the adapter was written, does not undo the adapter.
+    exit_code: as subprocess says it, negative for a signal. last_event: the last it wrote that
+    `is_ending`. What the worker said comes first: a crash on the way out, after the adapter was
+    written, does not undo the adapter.
     """
     code, number = (exit_code, None) if exit_code >= 0 else (None, -exit_code)
     if last_event is not None:
@@ -109,10 +109,12 @@ def _told(run: RunDirectory, event: Event, code: int | None, number: int | None)
         hint = f"{hint}; {how_to_go_on(run)}" if hint else how_to_go_on(run)
     elif kind == "stopped":
         status, hint = Status.STOPPED, how_to_go_on(run)
-        step = _integer(event, "step")
-        why = "stopped on request" + (f" at step {step}" if step is not None else "")
+        why = "stopped on request" + _at_step(event)
+    elif kind == "paused":
+        status, hint = Status.PAUSED, how_to_go_on(run)
+        why = f"paused{_at_step(event)}, memory and GPU are free"
     else:
-        status, why, hint = Status.FINISHED, "finished", None
+        status, why, hint = Status.FINISHED, _text(event, "why") or "finished", None
     return Ending(
         status,
         why + afterwards,
@@ -134,6 +136,11 @@ def _killed(run: RunDirectory, number: int, out_of_memory: bool) -> Ending:
     else:
         why, hint = f"killed by {_signal_words(number)}", how_to_go_on(run)
     return Ending(Status.KILLED, why, hint=hint, signal=number)
+
+
+def _at_step(event: Event) -> str:
+    step = _integer(event, "step")
+    return "" if step is None else f" at step {step}"
 
 
 def _signal_words(number: int) -> str:

@@ -34,16 +34,31 @@ class EventWriter:
     def write(self, /, kind: str, **fields: Any) -> Event:
         """One line in one system call: lines of two writers never mix. Returns the event."""
         event = as_event(kind, fields)
+        self.append(event)
+        return event
+
+    def append(self, event: Event) -> None:
+        """Write an event that was made before: when there was no room for it. Raises OSError."""
         line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         data = line.encode("utf-8", "replace") + b"\n"
         with self._lock:
             if self._torn:
                 data = b"\n" + data
+            before = os.fstat(self._file).st_size
             self._torn = True  # until every byte is out
-            while data:
-                data = data[os.write(self._file, data) :]
+            try:
+                while data:
+                    data = data[os.write(self._file, data) :]
+            except OSError:
+                self._take_back(before)
+                raise
             self._torn = False
-        return event
+
+    def _take_back(self, size: int) -> None:
+        """Cut off the half of a line that a full disk took. Nobody else writes while a worker does."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, size)
+            self._torn = _ends_torn(self._file)
 
     def close(self) -> None:
         with self._lock:
@@ -138,15 +153,20 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def last_ending(path: Path, since: int) -> Event | None:
-    """The last `finished`, `stopped` or `failed` at or after the byte offset `since`."""
+    """The last event at or after the byte offset `since` that ends a worker's work."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(since, size - _CHUNK))
         for line in reversed(file.read().split(b"\n")):
             event = parse_event(line)
-            if event and event["kind"] in ENDINGS:
+            if event and is_ending(event):
                 return event
     return None
+
+
+def is_ending(event: Event) -> bool:
+    """Whether a worker's work is over with it. A pause that holds is none: the worker stays."""
+    return event["kind"] in ENDINGS or (event["kind"] == "paused" and event.get("how") == "release")
 
 
 def parse_event(line: bytes) -> Event | None:

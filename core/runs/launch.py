@@ -1,13 +1,15 @@
 """From a spec to a run that is under way: everything that can be wrong is found before it starts."""
 
-import os
 from pathlib import Path
 
+from finetune_tui.core.data.finding import look_up
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.resolve import Inspect, find_model, load_manifest
 from finetune_tui.core.models.weights import require_whole
 from finetune_tui.core.runs.directory import RunDirectory, create_run
+from finetune_tui.core.runs.machine import machine_for
 from finetune_tui.core.runs.start import start_run
+from finetune_tui.core.tuning.refusals import refuse_impossible
 from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.core.tuning.spec_file import write_spec
@@ -27,22 +29,24 @@ def make_run(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
     """The same without starting it."""
     reference = find_model(spec.model_name_or_path)
     manifest = load_manifest(reference, inspect)
-    selection_of(spec, manifest)
+    refuse_impossible(spec, manifest, selection_of(spec, manifest), machine_for(spec))
     if reference.folder is not None:
         require_whole(reference.folder)
     if not spec.train_files:
-        raise UserError("no training data is named", where="train_files", hint="name a JSONL file")
+        raise UserError(
+            "no training data is named", where="train_files", hint="name a file or a folder"
+        )
     for key, files in (("train_files", spec.train_files), ("eval_files", spec.eval_files)):
         for file in files:
-            _check_file(key, Path(file))
+            _check_file(key, file)
     slug = spec.name or "-".join(part for part in (reference.short_title, spec.preset) if part)
     return create_run(home, write_spec(spec), slug, model=reference.name, preset=spec.preset)
 
 
-def _check_file(key: str, file: Path) -> None:
-    if not file.is_file():
-        raise UserError(f"no such file: {file}", where=key)
-    if not os.access(file, os.R_OK):
-        raise UserError(f"cannot be read: {file}", where=key)
-    if file.stat().st_size == 0:
-        raise UserError(f"the file is empty: {file}", where=key)
+def _check_file(key: str, source: str) -> None:
+    """Raises UserError when a source on this disk cannot be data; the Hub is not asked."""
+    try:
+        look_up(source)
+    except UserError as error:
+        where = f": {error.where}" if error.where else ""
+        raise UserError(f"{error.message}{where}", where=key, hint=error.hint) from error

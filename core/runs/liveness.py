@@ -15,14 +15,18 @@ _SILENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """status: what to show. words: one line for a person, already plain."""
+    """status: what to show. words: one line for a person, already plain.
+
+    is_released: paused, and nobody there any more.
+    """
 
     status: Status
     words: str
+    is_released: bool = False
 
     @property
     def is_alive(self) -> bool:
-        return self.status.is_active
+        return self.status.is_active and not self.is_released
 
 
 def derived_status(state: State, now: float | None = None) -> Liveness:
@@ -31,6 +35,8 @@ def derived_status(state: State, now: float | None = None) -> Liveness:
     A run on another machine is never called dead: it is elsewhere, last heard some time ago.
     """
     now = time.time() if now is None else now
+    if state.is_released:
+        return Liveness(state.status, plain(state.why or state.status.value), is_released=True)
     if not state.status.is_active:
         return Liveness(state.status, plain(state.why or state.status.value))
     if state.host is not None and state.host != host_name():
@@ -73,6 +79,13 @@ def _not_started(state: State, now: float) -> Liveness:
 
 
 def _progress(state: State) -> str:
+    if state.status is Status.PAUSED:
+        return _pause(state)
     if state.status is not Status.RUNNING or state.step is None:
         return plain(state.phase or state.status.value, 60)
     return f"step {state.step}" + (f" of {state.total_steps}" if state.total_steps else "")
+
+
+def _pause(state: State) -> str:
+    at = f"paused at step {state.step}" if state.step is not None else "paused"
+    return plain(f"{at}: {state.why}" if state.why else at, 200)

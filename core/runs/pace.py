@@ -35,9 +35,9 @@ def predict(home: Path, spec: Spec) -> Prediction | None:
         )
     alike = likeness(spec)
     for run in list_runs(home)[:_RUNS_LOOKED_AT]:
-        seconds = _from_past(run, run.state(), spec, alike)
-        if seconds is not None:
-            return Prediction(seconds, seconds * _PAST_SPREAD, f"from {run.short_id}")
+        past = _from_past(run, run.state(), spec, alike)
+        if past is not None:
+            return Prediction(past, past * _PAST_SPREAD, f"from {run.short_id}")
     return None
 
 

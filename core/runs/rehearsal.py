@@ -29,7 +29,7 @@ from finetune_tui.core.runs.launch import make_run
 from finetune_tui.core.runs.likeness import likeness
 from finetune_tui.core.runs.processes import is_alive
 from finetune_tui.core.runs.start import start_run
-from finetune_tui.core.runs.state import Status
+from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.runs.words import event_words, number, whole
 from finetune_tui.core.text import size
 from finetune_tui.core.tuning.spec import Spec
@@ -38,6 +38,7 @@ STEPS = 4  # the first has the longest batch and every first-time cost; the othe
 _LOOK_EVERY = 0.1  # seconds
 _SPARE_DISK = 64 * 2**20  # bytes beside checkpoints and results: events, log, state
 _TIME_TO_END = 10.0
+_FAILED_LOG = "failed.log"
 
 
 class RehearsalCancelled(Exception):  # asked for, not an error
@@ -137,7 +138,7 @@ def rehearse(
             _follow(run, progress, cancelled)
         finally:
             _end(run)
-        rehearsal = _measured(run)
+        rehearsal = _measured(run, place / _FAILED_LOG)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):  # kept for later; the answer is here all the same
@@ -230,14 +231,11 @@ def _end(run: RunDirectory) -> None:
         time.sleep(_LOOK_EVERY)
 
 
-def _measured(run: RunDirectory) -> Rehearsal:
+def _measured(run: RunDirectory, kept_log: Path) -> Rehearsal:
     state = run.state()
     events = list(read_events(run.events_path))
     if state.status is not Status.FINISHED:
-        failed = _last(events, "failed")
-        hint = failed.get("hint") if failed else state.hint
-        where = failed.get("where") if failed else None
-        raise WorkFailed(f"the rehearsal failed: {state.why}", where=where, hint=hint)
+        raise _failure(run, state, _last(events, "failed") or {}, kept_log)
     steps = [event for event in events if event["kind"] == "step"]
     first, last = steps[0], steps[-1]
     between = [after["t"] - before["t"] for before, after in itertools.pairwise(steps)]
@@ -269,6 +267,16 @@ def _measured(run: RunDirectory) -> Rehearsal:
             if event["kind"] == "recovered" and (words := event_words(event))
         ),
     )
+
+
+def _failure(run: RunDirectory, state: State, failed: Event, kept_log: Path) -> WorkFailed:
+    """In the worker's own words; its log outlives the run when it is what they speak of."""
+    where, hint = failed.get("where"), failed.get("hint") or state.hint
+    if where == str(run.log_path):
+        with contextlib.suppress(OSError):
+            shutil.copyfile(run.log_path, kept_log)
+            where = str(kept_log)
+    return WorkFailed(f"the rehearsal failed: {state.why}", where=where, hint=hint)
 
 
 def _last(events: list[Event], kind: str) -> Event | None:

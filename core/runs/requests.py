@@ -10,16 +10,24 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.text import did_you_mean
 
-KINDS = ("stop", "checkpoint")
+KINDS = ("pause", "release", "resume", "checkpoint", "stop")
+"""pause: hold, memory kept. release: checkpoint and exit. resume: end a hold, or take back a pause."""
 
 
 def drop_request(run: RunDirectory, kind: str) -> None:
-    """Ask for `kind`; asking twice before it is taken is asking once. Raises UserError."""
+    """Ask for `kind`; asking twice before it is taken is asking once, at the later time.
+
+    Raises UserError.
+    """
     if kind not in KINDS:
         raise UserError(f"'{kind}' is not a request", hint=did_you_mean(kind, KINDS))
     try:
         run.requests.mkdir(exist_ok=True)
-        os.close(os.open(run.requests / kind, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        file = os.open(run.requests / kind, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.utime(file)
+        finally:
+            os.close(file)
     except OSError as error:
         raise UserError(
             f"the request cannot be written ({error.strerror})", where=str(run.requests)
@@ -27,10 +35,27 @@ def drop_request(run: RunDirectory, kind: str) -> None:
 
 
 def take_requests(run: RunDirectory) -> list[str]:
-    """What was asked since the last time, each once, in the order of KINDS. Never raises."""
-    taken = []
-    for kind in KINDS:
+    """What was asked since the last time, each once, in the order of asking. Never raises.
+
+    Asked at the same moment, as far as the disk can tell: in the order of KINDS.
+    """
+    taken: list[tuple[int, int, str]] = []
+    for kind in set(_names(run)) & set(KINDS):
+        path = run.requests / kind
         with contextlib.suppress(OSError):
-            (run.requests / kind).unlink()
-            taken.append(kind)
-    return taken
+            asked = path.stat().st_mtime_ns
+            path.unlink()
+            taken.append((asked, KINDS.index(kind), kind))
+    return [kind for _, _, kind in sorted(taken)]
+
+
+def is_asked(run: RunDirectory, kind: str) -> bool:
+    """Whether `kind` was asked and not yet taken. Never raises."""
+    return kind in _names(run)
+
+
+def _names(run: RunDirectory) -> list[str]:
+    try:
+        return os.listdir(run.requests)  # noqa: PTH208 - a worker asks often
+    except OSError:
+        return []

@@ -15,7 +15,7 @@ from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.endings import last_log_line
 from finetune_tui.core.runs.liveness import silence
 from finetune_tui.core.runs.lock import RunLock, is_locked, take_lock
-from finetune_tui.core.runs.requests import take_requests
+from finetune_tui.core.runs.requests import drop_request, is_asked, take_requests
 from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.text import plain
 
@@ -46,6 +46,25 @@ def start_run(run: RunDirectory, resume: bool = False, command: Sequence[str] | 
         if not scope:
             raise
         return _start_supervisor(run, words)  # better until logout than not at all
+
+
+def resume_run(run: RunDirectory) -> int | None:
+    """Go on: a worker that holds (or was just asked to) is told so, any other run starts again.
+
+    Returns the new supervisor's pid, or None when the worker there goes on. Raises like `start_run`.
+    """
+    if holds(run):
+        drop_request(run, "resume")
+        return None
+    return start_run(run, resume=True)
+
+
+def holds(run: RunDirectory, now: float | None = None) -> bool:
+    """Whether a worker is there, here or elsewhere, that a `resume` request lets go on."""
+    state, liveness = run.state(), run.liveness(now)
+    if not liveness.is_alive and liveness.status is not Status.ELSEWHERE:
+        return False
+    return state.status is Status.PAUSED or is_asked(run, "pause") or is_asked(run, "release")
 
 
 def resumable(run: RunDirectory, now: float | None = None) -> str | None:

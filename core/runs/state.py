@@ -22,11 +22,15 @@ _LARGEST = 2**20  # bytes; a state is under 2 KiB
 
 
 class Status(StrEnum):
-    """BROKEN, DEAD and ELSEWHERE are derived by the reader and never written."""
+    """BROKEN, DEAD and ELSEWHERE are derived by the reader and never written.
+
+    PAUSED is written by a worker that holds, and stays when it wrote a checkpoint and let go.
+    """
 
     STARTING = "starting"
     PREPARING = "preparing"
     RUNNING = "running"
+    PAUSED = "paused"
     FINISHED = "finished"
     STOPPED = "stopped"
     FAILED = "failed"
@@ -37,8 +41,8 @@ class Status(StrEnum):
 
     @property
     def is_active(self) -> bool:
-        """Work goes on, as far as the file knows."""
-        return self in (Status.STARTING, Status.PREPARING, Status.RUNNING)
+        """Work goes on or is held, as far as the status alone can tell."""
+        return self in (Status.STARTING, Status.PREPARING, Status.RUNNING, Status.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,11 @@ class State:
 
     def changed(self, **values: Any) -> "State":
         return dataclasses.replace(self, **values)
+
+    @property
+    def is_released(self) -> bool:
+        """Paused, with the worker gone: it wrote a checkpoint and let go of the machine."""
+        return self.status is Status.PAUSED and self.ended is not None
 
     def to_json(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in _FIELDS}

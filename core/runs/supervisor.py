@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         print(f"supervisor: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
-    return 0 if status in (Status.FINISHED, Status.STOPPED) else 1
+    return 0 if status in (Status.FINISHED, Status.STOPPED, Status.PAUSED) else 1
 
 
 class _Signals:

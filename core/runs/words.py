@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from finetune_tui.core.runs.events import Event
-from finetune_tui.core.text import count, duration, plain, size
+from finetune_tui.core.text import count, duration, percent, plain, size
 
 _LONGEST = 500
 
@@ -86,7 +86,13 @@ def _warning(event: Event) -> str:
 
 
 def _recovered(event: Event) -> str:
-    return f"recovered: {_text(event, 'message') or _text(event, 'words') or 'training goes on'}"
+    words = f"recovered: {_text(event, 'what') or 'training goes on'}"
+    if (step := whole(event.get("step"))) is not None:
+        words += f", on from step {step}"
+    rows = [whole(event.get(f"micro_batch_{end}")) for end in ("from", "to")]
+    if None not in rows:
+        words += f" with {rows[1]} rows at once instead of {rows[0]}, the same rows a step"
+    return words
 
 
 def _resumed(event: Event) -> str:
@@ -102,9 +108,39 @@ def _stopping(event: Event) -> str:
     return "stopping" + (f": {why}" if why else "")
 
 
+def _data(event: Event) -> str:
+    parts = [f"{_whole(event, 'train_rows')} rows to train on"]
+    if held_out := whole(event.get("held_out")):
+        parts.append(f"{held_out} held out")
+    if bad := whole(event.get("bad")):
+        parts.append(f"{bad} bad ones left out")
+    if (share := number(event.get("share_trained"))) is not None:
+        parts.append(f"{percent(share, 1)} of the tokens trained")
+    if longest := whole(event.get("longest")):
+        parts.append(f"the longest has {longest} tokens")
+    return "data: " + ", ".join(parts)
+
+
+def _paused(event: Event) -> str:
+    why = _text(event, "why")
+    return f"paused at step {_of(event)}" + (f": {why}" if why else "")
+
+
+def _continued(event: Event) -> str:
+    return f"goes on at step {_of(event)}"
+
+
+def _early_stop(event: Event) -> str:
+    words = (
+        f"no better evaluation in {_whole(event, 'patience')}: training ends at step {_of(event)}"
+    )
+    best = whole(event.get("best_step"))
+    return words if best is None else f"{words}, the best was step {best}"
+
+
 def _finished(event: Event) -> str:
-    parts = ["finished"]
-    if (steps := whole(event.get("steps"))) is not None:
+    parts = [_text(event, "why") or "finished"]
+    if len(parts[0]) == len("finished") and (steps := whole(event.get("steps"))) is not None:
         parts.append(f"{steps} steps")
     if (seconds := number(event.get("seconds"))) is not None:
         parts.append(duration(seconds))
@@ -126,6 +162,7 @@ def _failed(event: Event) -> str:
 _TELLERS: dict[str, Callable[[Event], str | None]] = {
     "started": _started,
     "phase": _phase,
+    "data": _data,
     "step": _step,
     "eval": _eval,
     "sample": _sample,
@@ -134,6 +171,9 @@ _TELLERS: dict[str, Callable[[Event], str | None]] = {
     "warning": _warning,
     "recovered": _recovered,
     "resumed": _resumed,
+    "paused": _paused,
+    "continued": _continued,
+    "early_stop": _early_stop,
     "stopping": _stopping,
     "finished": _finished,
     "stopped": _stopped,

@@ -3,7 +3,8 @@
 import time
 from dataclasses import replace
 
-from finetune_tui.core.models.hub import Progress, fetch_model
+from finetune_tui.core.models.hub import fetch_model
+from finetune_tui.core.models.hub_files import Progress
 from finetune_tui.core.models.resolve import ModelReference
 from finetune_tui.core.models.weights import require_whole
 from finetune_tui.core.training.reporter import Reporter

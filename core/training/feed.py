@@ -1,56 +1,77 @@
-"""What a Trainer is fed: the rows of a spec as tokens, in batches."""
+"""What a Trainer is fed: the rows of a spec as tokens, and what is to be said about them."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch.utils.data import Dataset
+import numpy as np
 
-from finetune_tui.core.data.reading import read_rows, split_rows
-from finetune_tui.core.data.rows import BadRow, Row
-from finetune_tui.core.data.tokens import IGNORED, TokenRow, token_row
+from finetune_tui.core.data.rows import BadRow, NotARowError, Row
+from finetune_tui.core.data.source import Rows, open_rows, split
+from finetune_tui.core.data.tokens import Masking, TokenRow, token_row
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.hardware import read_hardware
-from finetune_tui.core.limits import MOST_MEMORY
+from finetune_tui.core.limits import MOST_MEMORY, bounded_memory
 from finetune_tui.core.training.reporter import Reporter
+from finetune_tui.core.training.token_rows import (
+    LazyRows,
+    StoredRows,
+    TrainRows,
+    bad_row,
+)
 from finetune_tui.core.tuning.spec import Spec
+
+_MOST_NAMED = 20  # bad rows of one kind that are named
+_LOOKED_AT = 200  # rows of a large file whose tokens are counted
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """Token rows to train on and to hold out, and the held-out rows as text."""
+class Feed:
+    """train: what Trainer trains on. held_out: what it evaluates on, or None; held_out_rows: as text.
 
-    train: list[TokenRow]
-    held_out: list[TokenRow]
-    held_out_rows: list[Row]
+    longest: tokens of the longest sequence there can be. longest_answer: most trained tokens of a
+    held-out row. peaks_first: whether the first step has the longest sequences there are.
+    """
+
+    train: TrainRows
+    held_out: TrainRows | None
+    held_out_rows: Sequence[Row]
+    longest: int
+    longest_answer: int
+    peaks_first: bool
 
 
-def read_data(spec: Spec, tokenizer: Any, reporter: Reporter) -> Data:
-    """Raises UserError when nothing is left that could be trained on."""
+@dataclass(slots=True)
+class _Counts:
+    """Of usable rows, as the event `data` tells them; of a large file those of some rows only."""
+
+    tokens: int = 0
+    trained_tokens: int = 0
+    cut: int = 0
+    longest: int = 0
+    counted: int = 0
+    skipped: int = 0
+
+    def add(self, row: TokenRow) -> None:
+        self.counted += 1
+        self.tokens += len(row)
+        self.trained_tokens += row.trained
+        self.cut += row.cut > 0
+        self.longest = max(self.longest, len(row))
+
+
+def read_feed(spec: Spec, tokenizer: Any, reporter: Reporter, context: int | None = None) -> Feed:
+    """Open the files, tokenise what is small, say what was found.
+
+    context: how many tokens the model can take; rows are cut there. Raises UserError when nothing is
+    left that could be trained on, StopRequested when somebody asks for that meanwhile.
+    """
     if not spec.train_files:
         raise UserError("no training data is named", where="train_files")
-    found = read_rows([Path(file) for file in spec.train_files], strict=spec.strict)
-    _say_bad_rows(found.bad_rows, reporter)
-    train_rows: Sequence[Row] = found.rows
-    held_out_rows: Sequence[Row] = ()
-    if spec.eval_files:
-        kept_apart = read_rows([Path(file) for file in spec.eval_files], strict=spec.strict)
-        _say_bad_rows(kept_apart.bad_rows, reporter)
-        held_out_rows = kept_apart.rows
-    elif spec.eval_split:
-        train_rows, held_out_rows = split_rows(found.rows, spec.eval_split, spec.seed)
-    train = _tokenise(train_rows, spec, tokenizer, reporter)
-    if not train:
-        raise UserError(
-            "no row has a token to train on",
-            where=spec.train_files[0],
-            hint="raise max_length, or look at the rows with `finetune-tui data`",
-        )
-    held_out = _tokenise(held_out_rows, spec, tokenizer, reporter)
-    return Data(train, held_out, list(held_out_rows))
+    most = min(spec.max_length, context or spec.max_length)
+    train_rows, held_out_rows = _open(spec, reporter)
+    return _Reading(spec, tokenizer, reporter, most).feed(train_rows, held_out_rows)
 
 
 def spare_memory() -> int:
@@ -59,75 +80,185 @@ def spare_memory() -> int:
     return MOST_MEMORY if available is None else max(MOST_MEMORY, available * 9 // 10)
 
 
-def _tokenise(
-    rows: Sequence[Row], spec: Spec, tokenizer: Any, reporter: Reporter
-) -> list[TokenRow]:
-    """The rows that have something to train; the others are named. With `strict` they are an error."""
-    tokenised: list[TokenRow] = []
-    unusable: list[BadRow] = []
-    next_word = time.monotonic()
-    for done, row in enumerate(rows):
-        if time.monotonic() >= next_word:
-            next_word = time.monotonic() + 1
-            reporter.phase("tokenising", done, len(rows))
-            reporter.check()
-        try:
-            tokens = token_row(row, tokenizer, spec.max_length, spec.completion_only_loss)
-            if not tokens.trained:
-                raise UserError("no trained tokens", where=f"{row.path}:{row.line}")
-        except UserError as error:
-            if spec.strict:
-                raise
-            unusable.append(BadRow(row.path, row.line, error.message))
+def _open(spec: Spec, reporter: Reporter) -> tuple[Rows, Rows]:
+    """Rows to train on, and rows held out."""
+    pulse = _Pulse(reporter)
+    found = open_rows(spec.train_files, spec.strict, pulse.of("reading"))
+    _name(found.bad_rows, reporter)
+    if spec.eval_files:
+        held_out = open_rows(spec.eval_files, spec.strict, pulse.of("reading"))
+        _name(held_out.bad_rows, reporter)
+        return found, held_out
+    train, held_out = split(found, spec.eval_split, spec.seed, pulse.of("splitting"))
+    for note in held_out.notes:
+        reporter.event("warning", message=note, where="eval_split")
+    return train, held_out
+
+
+class _Reading:
+    """One reading of rows to tokens, with what is remembered on the way."""
+
+    def __init__(self, spec: Spec, tokenizer: Any, reporter: Reporter, most: int) -> None:
+        self._spec = spec
+        self._tokenizer = tokenizer
+        self._reporter = reporter
+        self._most = most
+        self._masking = Masking(
+            max_length=most,
+            completion_only_loss=spec.completion_only_loss,
+            assistant_only_loss=spec.assistant_only_loss,
+            last_turn_only=spec.last_turn_only,
+        )
+        self._named = 0
+
+    def feed(self, train_rows: Rows, held_out_rows: Rows) -> Feed:
+        counts = _Counts()
+        if train_rows.is_large:
+            train, duplicates = self._large(train_rows, counts), None
         else:
-            tokenised.append(tokens)
-    _say_bad_rows(unusable, reporter)
-    cut = sum(row.cut > 0 for row in tokenised)
-    if cut:
-        longest = spec.max_length
-        message = f"{cut} of {len(rows)} rows are longer than max_length {longest} and were cut"
-        reporter.event("warning", message=message, where="max_length")
-    return tokenised
+            train, duplicates = self._small(train_rows, counts)
+        held_out = self._stored(held_out_rows, _Counts())
+        self._say(counts, train_rows, len(held_out), duplicates)
+        is_known = train.lengths is not None
+        return Feed(
+            train=train,
+            held_out=TrainRows(held_out) if len(held_out) else None,
+            held_out_rows=held_out_rows,
+            longest=int(max(train.lengths)) if is_known else self._most,
+            longest_answer=held_out.most_trained,
+            peaks_first=is_known and self._spec.train_sampling_strategy != "sequential",
+        )
+
+    def _small(self, rows: Rows, counts: _Counts) -> tuple[TrainRows, int]:
+        """Everything tokenised, and how many usable rows repeat an earlier one."""
+        seen: set[int] = set()
+        stored = self._stored(rows, counts, lambda row: seen.add(hash(row.content)))
+        self._require(len(stored))
+        return self._train_rows(stored, stored.lengths), counts.counted - len(seen)
+
+    def _stored(
+        self, rows: Rows, counts: _Counts, look: Callable[[Row], None] = lambda _row: None
+    ) -> StoredRows:
+        stored = StoredRows(rows)
+        pulse = _Pulse(self._reporter).of("tokenising")
+        unusable: list[BadRow] = []
+        for place in range(len(rows)):
+            pulse(place, len(rows))
+            try:
+                row = rows[place]
+                tokens = self._tokenise(row)
+            except (UserError, NotARowError) as error:
+                if self._spec.strict:
+                    raise
+                unusable.append(bad_row(rows, place, error))
+            else:
+                look(row)
+                counts.add(tokens)
+                stored.add(place, tokens)
+        counts.skipped = len(unusable)
+        _name(unusable, self._reporter)
+        return stored
+
+    def _large(self, rows: Rows, counts: _Counts) -> TrainRows:
+        """Tokens when they are asked for. Some are counted now: a file without any is refused here."""
+        spec = self._spec
+        lazy = LazyRows(rows, self._guarded, self._name_one, spec.strict)
+        for place in rows.sample(_LOOKED_AT):
+            tokens = lazy.tokens(place)
+            if tokens is None:
+                counts.skipped += 1
+            else:
+                counts.add(tokens)
+        self._require(counts.counted)
+        if not spec.packing and spec.train_sampling_strategy != "group_by_length":
+            return self._train_rows(lazy, None)
+        lengths = self._all_lengths(lazy)
+        usable = np.flatnonzero(lengths).astype(np.uint32)
+        if len(usable) == len(lengths):
+            return self._train_rows(lazy, lengths)
+        return self._train_rows(lazy, lengths[usable], usable)
+
+    def _all_lengths(self, lazy: LazyRows) -> Any:
+        """Tokens of every row, 0 for an unusable one: a whole pass, 4 bytes a row."""
+        pulse = _Pulse(self._reporter).of("tokenising")
+        lengths = np.zeros(len(lazy), dtype=np.int32)
+        for place in range(len(lazy)):
+            pulse(place, len(lazy))
+            tokens = lazy.tokens(place)
+            lengths[place] = 0 if tokens is None else len(tokens)
+        return lengths
+
+    def _train_rows(
+        self, rows: StoredRows | LazyRows, lengths: Any, usable: Any = None
+    ) -> TrainRows:
+        spec = self._spec
+        pack_to = self._most if spec.packing else None
+        return TrainRows(rows, spec.seed, spec.train_sampling_strategy, lengths, usable, pack_to)
+
+    def _tokenise(self, row: Row) -> TokenRow:
+        """Raises UserError for a row that cannot be tokenised or has nothing to train."""
+        tokens = token_row(row, self._tokenizer, self._masking)
+        # The first token stands after nothing: it is never learnt.
+        if not tokens.trained_mask.count(1, 1):
+            raise UserError("no trained tokens", where=f"{row.path}:{row.line}")
+        return tokens
+
+    def _guarded(self, row: Row) -> TokenRow:
+        """In the midst of training: a hostile row must not take the machine's memory."""
+        with bounded_memory():
+            return self._tokenise(row)
+
+    def _require(self, usable: int) -> None:
+        if not usable:
+            raise UserError(
+                "no row has a token to train on",
+                where=self._spec.train_files[0],
+                hint="raise max_length, or look at the rows with `finetune-tui data`",
+            )
+
+    def _name_one(self, bad: BadRow) -> None:
+        self._named += 1
+        if self._named <= _MOST_NAMED:
+            _name([bad], self._reporter)
+
+    def _say(self, counts: _Counts, rows: Rows, held_out: int, duplicates: int | None) -> None:
+        """The event `data`; of a large file tokens are those of `counted` rows drawn evenly."""
+        if counts.cut:
+            of = f"{counts.counted} rows" + (" looked at" if rows.is_large else "")
+            message = f"{counts.cut} of {of} are longer than {self._most} tokens and were cut"
+            self._reporter.event("warning", message=message, where="max_length")
+        self._reporter.event(
+            "data",
+            rows=len(rows) + held_out,
+            train_rows=len(rows) if rows.is_large else counts.counted,
+            held_out=held_out,
+            bad=len(rows.bad_rows),
+            duplicates=duplicates,
+            share_trained=round(counts.trained_tokens / max(counts.tokens, 1), 4),
+            **asdict(counts),
+        )
 
 
-def _say_bad_rows(bad_rows: Sequence[BadRow], reporter: Reporter, most: int = 20) -> None:
-    for bad in bad_rows[:most]:
+class _Pulse:
+    """Says now and then how far something is, and takes up what was asked."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._next = time.monotonic()
+
+    def of(self, phase: str) -> Callable[[int, int], None]:
+        def say(done: int, total: int) -> None:
+            if time.monotonic() >= self._next:
+                self._next = time.monotonic() + 1
+                self._reporter.phase(phase, done, total)
+                self._reporter.check()
+
+        return say
+
+
+def _name(bad_rows: Sequence[BadRow], reporter: Reporter) -> None:
+    for bad in bad_rows[:_MOST_NAMED]:
         reporter.event("warning", message=f"skipped: {bad.error}", where=f"{bad.path}:{bad.line}")
-    if len(bad_rows) > most:
-        message = f"{len(bad_rows) - most} more bad rows skipped"
+    if len(bad_rows) > _MOST_NAMED:
+        message = f"{len(bad_rows) - _MOST_NAMED} more bad rows skipped"
         reporter.event("warning", message=message, where=None)
-
-
-class TokenRows(Dataset):
-    """Token rows as Trainer takes them."""
-
-    def __init__(self, rows: Sequence[TokenRow]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, list[int]]:
-        row = self._rows[index]
-        return {"input_ids": row.ids, "labels": row.labels}
-
-
-class Padding:
-    """Pads a batch on the right to its longest row. Returns int64 tensors of shape (rows, longest).
-
-    Which token fills the gap is nobody's business: it is masked from attention and from the loss.
-    """
-
-    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        longest = max(len(row["input_ids"]) for row in rows)
-        return {
-            "input_ids": torch.tensor([_pad(row["input_ids"], longest, 0) for row in rows]),
-            "labels": torch.tensor([_pad(row["labels"], longest, IGNORED) for row in rows]),
-            "attention_mask": torch.tensor(
-                [_pad([1] * len(row["input_ids"]), longest, 0) for row in rows]
-            ),
-        }
-
-
-def _pad(values: list[int], length: int, filler: int) -> list[int]:
-    return values + [filler] * (length - len(values))

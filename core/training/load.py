@@ -63,8 +63,8 @@ def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
             dtype=device.dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation=_attention(config),
-            quantization_config=_quantisation(spec, device) if quantised else None,
+            attn_implementation=attention_of(config),
+            quantization_config=quantisation_of(spec, device) if quantised else None,
             device_map={"": device.torch_device} if quantised and device.on_gpu else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -82,7 +82,7 @@ def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
             hint="the files are incomplete, or of another architecture than their config says",
         )
     if quantised:
-        _avoid_cpu_bug(model)
+        _avoid_cpu_bugs(model)
     else:
         model.to(device.torch_device)
     model.config.use_cache = False
@@ -91,7 +91,7 @@ def load_base(reference: ModelReference, spec: Spec, device: Device) -> Any:
     return model
 
 
-def _attention(config: Any) -> str:
+def attention_of(config: Any) -> str:
     """torch's own fused attention, said aloud: a config may name a kernel to download instead.
 
     Gemma 2 caps its attention scores, which that kernel cannot.
@@ -99,7 +99,7 @@ def _attention(config: Any) -> str:
     return "eager" if config.model_type == "gemma2" else "sdpa"
 
 
-def _quantisation(spec: Spec, device: Device) -> Any:
+def quantisation_of(spec: Spec, device: Device) -> Any:
     if spec.load_in_8bit:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -110,11 +110,29 @@ def _quantisation(spec: Spec, device: Device) -> Any:
     )
 
 
-def _avoid_cpu_bug(model: nn.Module) -> None:
-    """bitsandbytes 0.50.2 on CPUs with AVX512-BF16: after any eval forward, 4-bit training is wrong."""
+def _avoid_cpu_bugs(model: nn.Module) -> None:
+    """Two of bitsandbytes 0.50.2 on CPUs.
+
+    With AVX512-BF16, 4-bit training is wrong after any eval forward. And an 8-bit weight that DoRA has
+    looked at comes back without its scales, which the next forward then takes for the real ones.
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - unknown to nn.Module
+        if hasattr(module, "init_8bit_state"):
+            _keep_scales(module)
+
+
+def _keep_scales(module: Any) -> None:
+    take_over = module.init_8bit_state
+
+    def init_8bit_state() -> None:
+        if module.weight.SCB is None and module.state.SCB is not None:
+            module.weight.CB = None
+        else:
+            take_over()
+
+    module.init_8bit_state = init_8bit_state
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from finetune_tui.core.data.rows import Row
-from finetune_tui.core.data.tokens import Segment, segments
-from finetune_tui.core.errors import UserError
+from finetune_tui.core.data.tokens import question_of
 
 BATCH = 32
 
@@ -37,15 +36,13 @@ def answer(
 
     longest: most new tokens. Leaves the model in evaluation mode and every random generator as it was.
     """
-    asked = [(row, *_prompt_and_expected(row, tokenizer)) for row in rows]
+    asked = [_asked(row, tokenizer) for row in rows]
     replies: list[Reply] = []
     model.eval()
     for batch in _batches(asked):
-        prompts = [prompt for _, prompt, _ in batch]
-        first = batch[0][0].messages is None
-        texts = _generate(model, tokenizer, prompts, longest, add_special_tokens=first)
-        for (_, prompt, expected), text in zip(batch, texts, strict=True):
-            replies.append(Reply(prompt.strip(), expected.strip(), text.strip()))
+        texts = _generate(model, tokenizer, [prompt for prompt, _ in batch], longest)
+        for (prompt, expected), text in zip(batch, texts, strict=True):
+            replies.append(Reply(tokenizer.decode(prompt).strip(), expected, text.strip()))
         progress(len(replies), len(rows))
     return replies
 
@@ -55,20 +52,10 @@ def can_be_asked(row: Row) -> bool:
     return row.text is None
 
 
-def _prompt_and_expected(row: Row, tokenizer: Any) -> tuple[str, str]:
-    """Everything before the last trained piece, and that piece without the marks that end a turn."""
-    pieces = segments(row, tokenizer)
-    last = _last_trained(pieces, row)
-    prompt = "".join(piece.text for piece in pieces[:last])
-    ids = tokenizer(pieces[last].text, add_special_tokens=False)["input_ids"]
-    return prompt, tokenizer.decode(ids, skip_special_tokens=True)
-
-
-def _last_trained(pieces: list[Segment], row: Row) -> int:
-    for index in range(len(pieces) - 1, -1, -1):
-        if pieces[index].trained:
-            return index
-    raise UserError("no answer to expect in this row", where=f"{row.path}:{row.line}")
+def _asked(row: Row, tokenizer: Any) -> tuple[list[int], str]:
+    """The ids of the prompt, and the answer to expect without the marks that end a turn."""
+    prompt, expected = question_of(row, tokenizer)
+    return prompt, str(tokenizer.decode(expected, skip_special_tokens=True)).strip()
 
 
 def _batches(asked: list[Any]) -> Iterator[list[Any]]:
@@ -76,26 +63,21 @@ def _batches(asked: list[Any]) -> Iterator[list[Any]]:
         yield asked[start : start + BATCH]
 
 
-def _generate(
-    model: Any, tokenizer: Any, prompts: list[str], longest: int, add_special_tokens: bool
-) -> list[str]:
-    batch = tokenizer(
-        prompts,
-        return_tensors="pt",
-        padding=True,
-        padding_side="left",
-        add_special_tokens=add_special_tokens,
-    ).to(model.device)
+def _generate(model: Any, tokenizer: Any, prompts: list[list[int]], longest: int) -> list[str]:
+    width = max(map(len, prompts))
+    filler = tokenizer.pad_token_id
+    padded = [[filler] * (width - len(prompt)) + prompt for prompt in prompts]
+    real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     with torch.no_grad(), _in_its_precision(model):
         generated = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
+            input_ids=torch.tensor(padded, device=model.device),
+            attention_mask=torch.tensor(real, device=model.device),
             max_new_tokens=longest,
             do_sample=False,
             use_cache=True,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=filler,
         )
-    answers = generated[:, batch["input_ids"].shape[1] :]
+    answers = generated[:, width:]
     return [str(text) for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 

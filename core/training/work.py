@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerState, set_seed
+from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from finetune_tui.core.data.tokens import load_tokenizer
+from finetune_tui.core.hardware import read_hardware
 from finetune_tui.core.limits import bounded_memory
-from finetune_tui.core.memory.estimate import estimate, precision_of
+from finetune_tui.core.memory.estimate import Estimate, estimate, precision_of
 from finetune_tui.core.models.inspection import inspect_folder
 from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.models.resolve import ModelReference, find_model, load_manifest
@@ -25,15 +26,22 @@ from finetune_tui.core.runs.state import Status
 from finetune_tui.core.training import checkpoint
 from finetune_tui.core.training.apply import apply_selection
 from finetune_tui.core.training.arguments import training_arguments
+from finetune_tui.core.training.batches import Collator
 from finetune_tui.core.training.download import fetch_weights
-from finetune_tui.core.training.feed import Data, Padding, TokenRows, read_data, spare_memory
+from finetune_tui.core.training.feed import Feed, read_feed, spare_memory
 from finetune_tui.core.training.load import Device, choose_device, load_base
-from finetune_tui.core.training.reporter import Reporter, StopRequested
-from finetune_tui.core.training.results import Results, write_results
+from finetune_tui.core.training.loss import use_chunked_loss
+from finetune_tui.core.training.probe import Probe
+from finetune_tui.core.training.recovery import Batch, Training, train
+from finetune_tui.core.training.reporter import Reporter
+from finetune_tui.core.training.results import Results, read_back, write_results
 from finetune_tui.core.training.samples import Samples
 from finetune_tui.core.training.trainer import RunTrainer
+from finetune_tui.core.training.vocabulary import trained_tokens
+from finetune_tui.core.tuning.counting import trained_numbers
+from finetune_tui.core.tuning.refusals import Machine, refuse_impossible, remarks
 from finetune_tui.core.tuning.resolve import selection_of
-from finetune_tui.core.tuning.selection import Selection, trainable_parameters
+from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
@@ -64,32 +72,45 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     reporter.phase("loading")
     with bounded_memory(spare_memory()):
         tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
-        data = read_data(plan.spec, tokenizer, reporter)
-    reporter.phase("loading")
-    model = load_base(plan.reference, plan.spec, plan.device)
-    reporter.check()
-    samples = _samples(tokenizer, data, plan.spec, reporter)
-    if resumed_from is None:
-        samples.measure("before", model)
+        tokens = trained_tokens(plan.spec, tokenizer)
+        feed = read_feed(plan.spec, tokenizer, reporter, plan.manifest.config.context)
+    samples = _samples(tokenizer, feed, plan.spec, reporter)
+    is_measured = resumed_from is not None
 
-    reporter.phase("applying")
-    set_seed(plan.spec.seed)  # LoRA starts from random numbers: the same seed, the same start
-    adapted = apply_selection(model, plan.manifest, plan.selection, plan.spec)
-    trainer = _trainer(adapted, data, plan, run, reporter)
+    def make_model() -> Any:
+        nonlocal is_measured
+        reporter.phase("loading")
+        base = load_base(plan.reference, plan.spec, plan.device)
+        reporter.check()
+        if not is_measured:
+            samples.measure("before", base)
+            is_measured = True
+        reporter.phase("applying")
+        set_seed(plan.spec.seed)  # LoRA starts from random numbers: the same seed, the same start
+        model = apply_selection(base, plan.manifest, plan.selection, plan.spec, tokens)
+        _choose_loss(model, plan.spec, reporter)
+        return model
 
-    reporter.phase("training")
-    reporter.update(status=Status.RUNNING)
-    _train(trainer, resumed_from)
-    stop = reporter.stop_asked()
-    if stop and trainer.state.global_step < trainer.state.max_steps:
-        raise StopRequested(stop)
+    def make_trainer(model: Any, batch: Batch) -> RunTrainer:
+        reporter.phase("training")
+        reporter.update(status=Status.RUNNING)
+        return _trainer(model, feed, plan, batch, samples, run, reporter)
+
+    training = Training(run, reporter, make_trainer, make_model)
+    trainer = train(training, Batch.of(plan.spec, resumed_from), resumed_from)
 
     reporter.phase("saving")
-    trainer.restore_best()
-    results = write_results(run, trainer.model, plan.selection)
+    kept_step = trainer.restore_best()
+    results = reporter.with_room(
+        lambda: write_results(run, trainer.model, plan.selection),
+        "the result",
+        checkpoint.trained_bytes(trainer.model),
+    )
+    read_back(results, trainer.model, plan.selection)
     reporter.update(adapter_bytes=results.bytes)
     samples.measure("after", trainer.model)
-    _say_finished(results, plan, reporter, time.monotonic() - began)
+    why = trainer.ending_words(kept_step)
+    _say_finished(results, why, plan, reporter, time.monotonic() - began - reporter.held)
 
 
 def _plan(run: RunDirectory) -> Plan:
@@ -97,7 +118,15 @@ def _plan(run: RunDirectory) -> Plan:
     reference = find_model(spec.model_name_or_path)
     device = choose_device(spec, is_demo=reference.kind == "demo")
     manifest = load_manifest(reference, lambda folder, name: inspect_folder(folder, name).to_json())
-    return Plan(spec, reference, manifest, selection_of(spec, manifest), device)
+    selection = selection_of(spec, manifest)
+    refuse_impossible(spec, manifest, selection, _machine(device))
+    return Plan(spec, reference, manifest, selection, device)
+
+
+def _machine(device: Device) -> Machine:
+    gpus = tuple(gpu.uuid for gpu in read_hardware().gpus if gpu.uuid)
+    capability = torch.cuda.get_device_capability(0) if device.on_gpu else None
+    return Machine(on_gpu=device.on_gpu, capability=capability, gpus=gpus)
 
 
 def _resume_point(run: RunDirectory, reporter: Reporter) -> Path | None:
@@ -130,51 +159,72 @@ def _say_started(plan: Plan, reporter: Reporter) -> None:
             "python": platform.python_version(),
             **{name: _version(name) for name in VERSIONS},
         },
-        trainable_parameters=trainable_parameters(plan.manifest, plan.selection, spec.lora_r),
+        trainable_parameters=trained_numbers(plan.manifest, plan.selection, spec),
         parameters=plan.manifest.parameters,
         total_steps=spec.max_steps if spec.max_steps > 0 else None,
+        predicted_device=_predicted(plan).device,
     )
+    for message, key in remarks(plan.manifest, plan.selection, spec):
+        reporter.event("warning", message=message, where=key)
     reporter.update(model=plan.reference.name, preset=spec.preset)
 
 
+def _choose_loss(model: Any, spec: Spec, reporter: Reporter) -> None:
+    """Liger brings its own loss in pieces."""
+    if not spec.chunked_loss or spec.use_liger_kernel:
+        return
+    why = use_chunked_loss(model)
+    if why is not None:
+        message = f"this model keeps its own loss, which takes more memory: {why}"
+        reporter.event("warning", message=message, where="chunked_loss")
+
+
 def _trainer(
-    adapted: Any, data: Data, plan: Plan, run: RunDirectory, reporter: Reporter
+    model: Any,
+    feed: Feed,
+    plan: Plan,
+    batch: Batch,
+    samples: Samples,
+    run: RunDirectory,
+    reporter: Reporter,
 ) -> RunTrainer:
-    evaluates = bool(data.held_out)
-    return RunTrainer(
+    evaluates = feed.held_out is not None
+    spec = replace(
+        plan.spec,
+        per_device_train_batch_size=batch.rows,
+        gradient_accumulation_steps=batch.accumulation,
+    )
+    arguments = training_arguments(spec, plan.device, run.checkpoints, evaluates)
+    arguments.per_device_eval_batch_size = batch.eval_rows
+    trainer = RunTrainer(
         reporter,
         run.checkpoints,
-        model=adapted,
-        args=training_arguments(plan.spec, plan.device, run.checkpoints, evaluates),
-        train_dataset=TokenRows(data.train),
-        eval_dataset=TokenRows(data.held_out) if evaluates else None,
-        data_collator=Padding(),
+        spec,
+        after_eval=samples.after_eval,
+        model=model,
+        args=arguments,
+        train_dataset=feed.train,
+        eval_dataset=feed.held_out,
+        data_collator=Collator(),
     )
+    if plan.device.on_gpu and not feed.peaks_first:
+        trainer.add_callback(Probe(trainer, feed.longest))
+    return trainer
 
 
-def _train(trainer: RunTrainer, resumed_from: Path | None) -> None:
-    """Train to the end or to a stop. A checkpoint of the last step leaves nothing to train."""
-    if resumed_from is not None:
-        state = TrainerState.load_from_json(str(resumed_from / checkpoint.TRAINER_STATE))
-        if state.global_step >= state.max_steps > 0:
-            checkpoint.load_trained(resumed_from, trainer.model)
-            trainer.state = state
-            return
-    trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
+def _samples(tokenizer: Any, feed: Feed, spec: Spec, reporter: Reporter) -> Samples:
+    rows, longest = feed.held_out_rows, feed.longest_answer
+    return Samples(tokenizer, rows, longest, spec, reporter, reporter.check)
 
 
-def _samples(tokenizer: Any, data: Data, spec: Spec, reporter: Reporter) -> Samples:
-    longest = max((row.trained for row in data.held_out), default=0)
-    return Samples(tokenizer, data.held_out_rows, longest, spec, reporter, reporter.check)
-
-
-def _say_finished(results: Results, plan: Plan, reporter: Reporter, seconds: float) -> None:
-    precision = precision_of(plan.spec, plan.device.on_gpu)
-    predicted = estimate(plan.manifest, plan.selection, plan.spec, precision).allocated
+def _say_finished(
+    results: Results, why: str | None, plan: Plan, reporter: Reporter, seconds: float
+) -> None:
     on_gpu = plan.device.on_gpu
     reporter.event(
         "finished",
         steps=reporter.state.step,
+        why=why,
         train_loss=reporter.state.loss,
         eval_loss=reporter.state.best_eval_loss,
         adapter=str(results.adapter) if results.adapter else None,
@@ -183,8 +233,13 @@ def _say_finished(results: Results, plan: Plan, reporter: Reporter, seconds: flo
         peak_allocated=torch.cuda.max_memory_allocated() if on_gpu else None,
         peak_reserved=torch.cuda.max_memory_reserved() if on_gpu else None,
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
-        predicted_allocated=predicted if on_gpu else None,
+        predicted_allocated=_predicted(plan).allocated if on_gpu else None,
     )
+
+
+def _predicted(plan: Plan) -> Estimate:
+    precision = precision_of(plan.spec, plan.device.on_gpu)
+    return estimate(plan.manifest, plan.selection, plan.spec, precision)
 
 
 def _version(name: str) -> str | None:

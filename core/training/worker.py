@@ -2,12 +2,13 @@
 
     python -m finetune_tui.core.training.worker RUN_DIR [--resume]
 
-Started by the supervisor. Ends with exit code 0 after the event `finished` or `stopped`, 1 after `failed`.
+Started by the supervisor. Ends with exit code 0 after the event `finished`, `stopped` or `paused`, 1 after
+`failed`.
 torch is imported only once the run knows its worker: that alone takes seconds.
 """
 
 import argparse
-import errno
+import contextlib
 import signal
 import sys
 import traceback
@@ -17,7 +18,8 @@ from pathlib import Path
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.lock import adopt_or_take_lock
-from finetune_tui.core.training.reporter import Reporter, StopRequested
+from finetune_tui.core.training.reporter import ReleaseRequested, Reporter, StopRequested
+from finetune_tui.core.training.room import is_disk_full
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,19 +52,24 @@ def _end_with_words(run: RunDirectory, reporter: Reporter, resume: bool) -> int:
         reporter.end()
         return 0
     except StopRequested as request:
-        step = run.newest_checkpoint_step()
-        reporter.event("stopped", step=reporter.state.step, checkpoint=step, why=str(request))
+        _say_left(request, run, reporter)
         reporter.end()
         return 0
     except BaseException as error:
-        traceback.print_exc()  # to log.txt
-        failure = _failure(error, run)
-        try:
-            reporter.event("failed", **failure.to_json())
-        except OSError:
-            print(f"worker: {failure}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the log may lie on a full disk
+            traceback.print_exc()
+        reporter.event("failed", **_failure(error, run).to_json())
         reporter.end()
         return 1
+
+
+def _say_left(request: StopRequested, run: RunDirectory, reporter: Reporter) -> None:
+    how: dict[str, str] = {}
+    kind = "stopped"
+    if isinstance(request, ReleaseRequested):
+        kind, how = "paused", {"how": "release"}
+    step, kept = reporter.state.step, run.newest_checkpoint_step()
+    reporter.event(kind, step=step, checkpoint=kept, why=str(request), **how)
 
 
 def _failure(error: BaseException, run: RunDirectory) -> UserError:
@@ -75,7 +82,7 @@ def _failure(error: BaseException, run: RunDirectory) -> UserError:
             "the GPU's memory is full",
             hint="lower per_device_train_batch_size or max_length, or set gradient_checkpointing",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return WorkFailed("the disk is full", where=str(run.path), hint=f"make room, then {go_on}")
     first = (str(error).strip().splitlines() or [""])[0]
     return WorkFailed(

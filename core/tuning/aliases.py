@@ -94,7 +94,9 @@ def _all_linear(name: str, value: Any) -> dict[str, Any]:
 
 def _targets(name: str, value: Any) -> dict[str, Any]:
     items = value.split(",") if isinstance(value, str) else value
-    named = frozenset(str(item).strip() for item in items) if isinstance(items, list) else None
+    named = (
+        frozenset(str(item).strip() for item in items) if isinstance(items, list) else frozenset()
+    )
     if named not in _TARGETS:
         raise UserError(
             f"{plain(repr(value), 60)} is not the targets of a preset",

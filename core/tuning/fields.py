@@ -71,7 +71,7 @@ class Field:
 
     def _bounded(self, number: float) -> float:
         if not self.minimum <= number <= self.maximum:
-            raise self._wrong(number, f"between {self.minimum:g} and {self.maximum:g}")
+            raise self._wrong(number, f"between {self.minimum:.12g} and {self.maximum:.12g}")
         return number
 
     def _yes_no(self, value: Any) -> bool:

@@ -13,11 +13,13 @@ from finetune_tui.core.tuning.spec import Spec
 
 
 def selection_of(spec: Spec, manifest: Manifest) -> Selection:
-    """The selection the spec means on this model; every name checked.
+    """The selection the spec means on this model; every name checked. Empty: single tokens alone.
 
     Raises UserError for a pattern that names nothing, a mode that cannot be, an empty selection.
     """
     if not spec.modules:
+        if spec.preset is None and spec.trainable_token_indices:
+            return Selection()
         if spec.preset is None:
             raise UserError(
                 "nothing is selected to train", where="modules", hint="name a preset or modules"

@@ -9,6 +9,7 @@ from typing import Any
 from finetune_tui.core import demo
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import DEMO
+from finetune_tui.core.models.data_set_name import anchored
 from finetune_tui.core.text import did_you_mean, plain
 from finetune_tui.core.tuning.aliases import ALIASES, translated
 from finetune_tui.core.tuning.choices import Modules, read_modules
@@ -37,22 +38,20 @@ class Spec:
     name: str | None = _key("text", "a name for the run")
     preset: str | None = _key("text", "which parts to train, by task")
     modules: Modules = _key("modules", "which parts to train, by name", ())  # noqa: RUF009
-    train_files: tuple[str, ...] = _key(
-        "files", "JSONL with text, prompt/completion or messages", ()
-    )
-    eval_files: tuple[str, ...] = _key("files", "held-out rows; empty: a share of the data", ())
+    train_files: tuple[str, ...] = _key("files", "files, a folder or a Hub data set", ())
+    eval_files: tuple[str, ...] = _key("files", "empty: a share of the data", ())
     eval_split: float = _key("number", "held-out share of the data", 0.05, minimum=0, maximum=0.9)
     strict: bool = _key("yes/no", "stop at the first bad row", False)
     max_length: int = _key(
-        "whole", "tokens a row may have; longer ones are cut", 1024, minimum=8, maximum=2**20
+        "whole", "tokens a row may have; more are cut", 1024, minimum=8, maximum=2**20
     )
     completion_only_loss: bool = _key("yes/no", "train the completion, not the prompt", True)
-    assistant_only_loss: bool = _key("yes/no", "in chats train the assistant's turns only", True)
+    assistant_only_loss: bool = _key("yes/no", "in chats the assistant's turns only", True)
     last_turn_only: bool = _key("yes/no", "in chats train the last answer only", False)
-    packing: bool = _key("yes/no", "several rows in one sequence: no padding, same loss", False)
+    packing: bool = _key("yes/no", "rows share a sequence; same loss", False)
     train_sampling_strategy: str = _key(
         "choice",
-        "group_by_length pads less; the longest batch always comes first",
+        "group_by_length pads less",
         "random",
         choices=("random", "group_by_length", "sequential"),
     )
@@ -60,29 +59,29 @@ class Spec:
     load_in_8bit: bool = _key("yes/no", "8-bit base: half the memory", False)
     dtype: str = _key(
         "choice",
-        "auto: bfloat16 where the GPU has it, float32 on CPU",
+        "auto: bfloat16 on GPU, float32 on CPU",
         "auto",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     use_cpu: bool = _key("yes/no", "train without a GPU: slow for real models", False)
     gpus: tuple[str, ...] = _key("names", "UUIDs; empty: what is visible", ())
-    lora_r: int = _key(
-        "whole", "start at 8, double until it stops helping", 8, minimum=1, maximum=4096
-    )
+    lora_r: int = _key("whole", "start at 8, double while it helps", 8, minimum=1, maximum=4096)
     lora_alpha: float = _key(
         "number", "2 × rank; the update is scaled by alpha / rank", 16, minimum=0, maximum=1e6
     )
-    lora_dropout: float = _key("number", "regularises", 0.05, minimum=0, maximum=0.99)
+    lora_dropout: float = _key(
+        "number", "inputs dropped; regularises", 0.05, minimum=0, maximum=0.99
+    )
     use_rslora: bool = _key("yes/no", "scale by alpha / √rank instead", False)
-    use_dora: bool = _key("yes/no", "direction and size apart: better at low rank, slower", False)
+    use_dora: bool = _key("yes/no", "better at low ranks; slower", False)
     init_lora_weights: str = _key(
         "choice",
-        "how LoRA starts; pissa and olora from the weights' own directions",
+        "pissa, olora: the weights' own ways",
         "default",
         choices=("default", "gaussian", "olora", "pissa", "pissa_niter_16"),
     )
     trainable_token_indices: tuple[str, ...] = _key(
-        "names", "single tokens whose embedding trains: ids or the tokens' own text", ()
+        "names", "tokens that train: ids or their text", ()
     )
     per_device_train_batch_size: int = _key(
         "whole", "rows at once; memory grows with it", 2, minimum=1, maximum=4096
@@ -103,11 +102,9 @@ class Spec:
     num_train_epochs: float = _key(
         "number", "passes over the data", 3.0, minimum=0.001, maximum=1e5
     )
-    max_steps: int = _key(
-        "whole", "stop after so many steps; -1: by epochs", -1, minimum=-1, maximum=10**9
-    )
-    max_grad_norm: float = _key("number", "clips gradients", 1.0, minimum=0, maximum=1e6)
-    weight_decay: float = _key("number", "regularises", 0.0, minimum=0, maximum=10)
+    max_steps: int = _key("whole", "so many steps; -1: by epochs", -1, minimum=-1, maximum=10**9)
+    max_grad_norm: float = _key("number", "clips longer gradients", 1.0, minimum=0, maximum=1e6)
+    weight_decay: float = _key("number", "pulls to zero; regularises", 0.0, minimum=0, maximum=10)
     optim: str = _key(
         "choice",
         "8-bit and paged ones save memory",
@@ -115,33 +112,29 @@ class Spec:
         choices=OPTIMIZERS,
     )
     gradient_checkpointing: bool = _key("yes/no", "far less memory for a third more time", False)
-    tf32: bool = _key("yes/no", "faster float32 products on Ampere and newer GPUs", True)
-    chunked_loss: bool = _key("yes/no", "logits in pieces, masked tokens skipped: same loss", True)
+    tf32: bool = _key("yes/no", "float32 products, Ampere and newer", True)
+    chunked_loss: bool = _key("yes/no", "logits in pieces; same loss", True)
     use_liger_kernel: bool = _key("yes/no", "Liger's fused kernels, where installed", False)
     torch_compile: bool = _key("yes/no", "minutes to warm up, then faster", False)
     neftune_noise_alpha: float = _key(
         "number",
-        "noise on embeddings, augments small chat sets; 5 is usual",
+        "noise on embeddings; 5 is usual",
         0,
         minimum=0,
         maximum=100,
     )
     eval_steps: float = _key(
         "number",
-        "held-out loss every n steps; below 1: a share of all",
+        "held-out loss every n; < 1: a share",
         0.1,
         minimum=0,
         maximum=1e9,
     )
-    eval_replies: int = _key(
-        "whole", "held-out rows answered before and after; 0: none", 0, minimum=0, maximum=10**5
-    )
-    eval_samples: int = _key(
-        "whole", "held-out rows answered at each evaluation", 3, minimum=0, maximum=100
-    )
+    eval_replies: int = _key("whole", "rows answered before and after", 0, minimum=0, maximum=10**5)
+    eval_samples: int = _key("whole", "rows answered at each evaluation", 3, minimum=0, maximum=100)
     early_stopping_patience: int = _key(
         "whole",
-        "stop after so many evaluations without a better loss; 0: never",
+        "evaluations without progress; 0: never",
         3,
         minimum=0,
         maximum=10**6,
@@ -149,14 +142,12 @@ class Spec:
     early_stopping_threshold: float = _key(
         "number", "how much better counts as better", 0, minimum=0, maximum=1e3
     )
-    load_best_model_at_end: bool = _key(
-        "yes/no", "keep the best evaluation, not the last step", True
-    )
+    load_best_model_at_end: bool = _key("yes/no", "keep the best, not the last", True)
     save_steps: float = _key(
-        "number", "checkpoint every n steps; below 1: a share of all", 0.1, minimum=0, maximum=1e9
+        "number", "a checkpoint every n; < 1: a share", 0.1, minimum=0, maximum=1e9
     )
     save_total_limit: int = _key(
-        "whole", "checkpoints kept; the best and the last always are", 2, minimum=1, maximum=1000
+        "whole", "checkpoints kept, beside best and last", 2, minimum=1, maximum=1000
     )
     report_to: str = _key(
         "choice", "also write elsewhere", "none", choices=("none", "tensorboard", "wandb")
@@ -178,8 +169,8 @@ class Spec:
         return dataclasses.replace(
             self,
             model_name_or_path=model,
-            train_files=_absolute(self.train_files, folder),
-            eval_files=_absolute(self.eval_files, folder),
+            train_files=tuple(anchored(source, folder) for source in self.train_files),
+            eval_files=tuple(anchored(source, folder) for source in self.eval_files),
         )
 
 
@@ -259,7 +250,3 @@ def _checked(spec: Spec) -> Spec:
                 hint=f"{int(steps)} for so many steps, or a share below 1",
             )
     return spec
-
-
-def _absolute(files: tuple[str, ...], folder: Path) -> tuple[str, ...]:
-    return tuple(str((folder / Path(file).expanduser()).absolute()) for file in files)

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.text import count, duration, nearest, percent, plain, plain_lines, size
+from finetune_tui.core.text import (
+    count,
+    duration,
+    nearest,
+    percent,
+    plain,
+    plain_lines,
+    size,
+    visible,
+)
 
 ACTING = {*map(chr, range(32)), *map(chr, range(127, 160)), "\u202e", "\u2066", "\u200f", "\ufeff"}
 
@@ -13,6 +22,14 @@ ACTING = {*map(chr, range(32)), *map(chr, range(127, 160)), "\u202e", "\u2066", 
 @given(st.text())
 def test_plain_text_is_one_line_that_does_nothing(text: str) -> None:
     assert not ACTING & set(plain(text))
+
+
+@given(st.text())
+def test_visible_text_does_nothing_and_drops_nothing(text: str) -> None:
+    shown = visible(text)
+    assert not (ACTING - {"\n"}) & set(shown)
+    assert shown == "".join(map(visible, text))
+    assert all(map(visible, set(text)))
 
 
 @given(st.text(st.sampled_from("\x1b[]31mH;\x07\\x\n")), st.integers(1, 20))

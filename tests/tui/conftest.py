@@ -80,9 +80,12 @@ def fixed_services(home: Path, gpu: bool = True) -> Services:
         start_run=start_run,
         resume_run=lambda _run: None,
         request=lambda _run, _kind: None,
-        read_data=lambda files: report_of(files),
+        read_data=lambda sources, progress=None: report_of(sources, progress=progress),
+        count_tokens=lambda _question, _progress, _cancelled: pytest.fail("counts tokens"),
         list_runs=lambda: list_runs(home),
         examine=lambda: FINDINGS,
+        rehearse=lambda _spec, _progress, _cancelled: pytest.fail("rehearses"),
+        foresee=lambda _spec: (None, None),
     )
 
 

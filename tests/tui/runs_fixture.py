@@ -16,12 +16,14 @@ from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.models.resolve import ModelReference, find_model
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
+from finetune_tui.core.runs.rehearsal import Rehearsal
 from finetune_tui.core.runs.state import State, Status, write_state
 from finetune_tui.core.tuning.spec import demo_spec
 from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
+from tests.tui.tokens_fixture import count_words
 
 NOW = 1_767_225_600.0  # 2026-01-01 00:00 UTC
 STEPS = 300
@@ -152,6 +154,7 @@ def hardware(t: float = NOW - 5, gpu: bool = False) -> Event:
             "name": "RTX4090",
             "total": 24 * 2**30,
             "used": int(9.1 * 2**30),
+            "own": int(8.9 * 2**30),
             "utilization": 98,
             "temperature": 71,
             "power": 412.0,
@@ -171,13 +174,14 @@ def hardware(t: float = NOW - 5, gpu: bool = False) -> Event:
 def samples(step: int, t: float) -> list[Event]:
     wanted = '{"sku": "shelf", "qty": 74, "to": "Athens"}'
     wrong = '{"sku": "shelf", "qty": 74, "to": "Ghent"}'
-    asked = "Order: An order from Athens: shelves in black, 74 of them.\nJSON:"
+    asked = "Order: An order from Athens: shelves in black, {} of them.\nJSON:"
     return [
         {
             "t": t,
             "kind": "sample",
             "step": step,
-            "prompt": asked,
+            "when": "after" if step == STEPS else "eval" if step else "before",
+            "prompt": asked.format(74 + number),
             "expected": wanted,
             "reply": wanted if step and number else wrong,
             "correct": bool(step and number),
@@ -205,6 +209,28 @@ def ending(t: float = NOW - 2) -> list[Event]:
         },
     ]
 
+
+REHEARSAL = Rehearsal(
+    seconds_per_step=0.55,
+    spread=0.1,
+    steps_per_epoch=125.0,
+    load_seconds=12.0,
+    eval_seconds=1.9,
+    save_seconds=0.2,
+    peak_allocated=int(8.7 * 2**30),
+    peak_reserved=int(9.1 * 2**30),
+    peak_memory=3 * 2**30,
+    checkpoint_bytes=104 * 2**20,
+    result_bytes=33 * 2**20,
+    longest_tokens=256,
+    sample={
+        "prompt": "Order: three shelves for Athens.",
+        "expected": '{"sku": "shelf", "qty": 3}',
+        "reply": "Order: Order: Order:",
+        "correct": False,
+    },
+    warnings=(),
+)
 
 HARDWARE = Hardware(
     time=NOW,
@@ -234,9 +260,12 @@ def fixed_services(home: Path, **changed: Any) -> Services:
         start_run=refuse,
         resume_run=refuse,
         request=refuse,
-        read_data=report_of,
+        read_data=lambda sources, progress=None: report_of(sources, progress=progress),
+        count_tokens=count_words,
         list_runs=lambda: list_runs(home),
         examine=list,
+        rehearse=refuse,
+        foresee=lambda _spec: (None, None),
     )
     return dataclasses.replace(services, **changed)
 

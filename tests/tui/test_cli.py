@@ -2,20 +2,26 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune_tui.core import demo
-from finetune_tui.core.runs.directory import create_run
+from finetune_tui.core.runs.directory import RunDirectory, create_run
 from finetune_tui.core.runs.events import append_event
+from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
+from finetune_tui.core.runs.rehearsal import Rehearsal, RehearsalCancelled
+from finetune_tui.core.runs.requests import take_requests
 from finetune_tui.core.runs.state import Status, write_state
-from finetune_tui.core.tuning.spec import demo_spec
+from finetune_tui.core.tuning.spec import Spec, demo_spec
 from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.cli import main
+from tests.tui.runs_fixture import REHEARSAL
 
 PRECISIONS = {"fp32", "bf16", "8bit", "4bit"}
 PARTS = {
@@ -156,10 +162,13 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--model", "demo", "--data", "/none.jsonl"], "no such file: /none.jsonl"),
         (["train", "--model", "phi-2", "--preset", "personas"], "no training data is named"),
         (["train", "/none.yaml"], "/none.yaml: cannot be read"),
+        (["train", "--model", "demo", "--rehearse", "--detach"], "not allowed with"),
+        (["train", "--model", "demo", "--rehearse", "--data", "/none.jsonl"], "/none.jsonl"),
         (["train"], "nothing to train"),
         (["data", "/none.jsonl"], "/none.jsonl"),
         (["show", "r9"], "no run 'r9'"),
         (["stop", "../../etc"], "no run '../../etc'"),
+        (["pause", "r9"], "no run 'r9'"),
         (["frobnicate"], "invalid choice"),
         (["inspect"], "required: model"),
     ],
@@ -222,6 +231,93 @@ def test_the_command_line_starts_without_torch_or_textual() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def _a_run(home: Path, **state: Any) -> RunDirectory:
+    """A run whose worker is this very process."""
+    run = create_run(home, write_spec(demo_spec()), "x", model="demo")
+    here = {
+        "host": host_name(),
+        "boot_id": boot_id(),
+        "pid_namespace": pid_namespace(),
+        "worker": this_process(),
+        "attempt": 1,
+    }
+    write_state(run.state_path, run.state().changed(**{"status": Status.RUNNING, **here, **state}))
+    return run
+
+
+def test_pause_asks_for_one_of_two_kinds(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    run = _a_run(home, step=7)
+    assert answer(capsys, "pause", "r1") == {"id": run.id, "request": "pause"}
+    assert take_requests(run) == ["pause"]
+    assert main(["pause", "r1", "--release"]) == 0
+    assert "go on with: finetune-tui resume r1" in capsys.readouterr().out
+    assert take_requests(run) == ["release"]
+
+
+def test_a_run_that_holds_is_resumed_by_a_request(
+    capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    run = _a_run(home, status=Status.PAUSED, step=7, why="held on request")
+    assert answer(capsys, "runs")["runs"][0]["status"] == "paused"
+    code, line = refusal(capsys, "pause", "r1")
+    assert code == 2
+    assert "paused already" in line
+    assert answer(capsys, "resume", "r1", "--detach") == {"id": run.id, "path": str(run.path)}
+    assert take_requests(run) == ["resume"]
+
+
+def test_a_run_that_was_let_go_cannot_be_paused_and_says_how_it_goes_on(
+    capsys: pytest.CaptureFixture[str], home: Path
+) -> None:
+    _a_run(home, status=Status.PAUSED, step=7, why="released at step 7", ended=1.0, worker=None)
+    code, line = refusal(capsys, "pause", "r1", "--release")
+    assert code == 2
+    assert "`finetune-tui resume r1` goes on" in line
+    assert main(["show", "r1"]) == 0
+    assert "go on     finetune-tui resume r1" in capsys.readouterr().out
+    assert main(["attach", "r1"]) == 0
+    assert "r1 paused: released at step 7" in capsys.readouterr().out
+
+
+def test_a_rehearsal_answers_in_words_and_in_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rehearsed(_home: Path, _spec: Spec, _inspect: object, progress: Any, _: Any) -> Rehearsal:
+        for words in ("loading", "loading: 1 of 2", "training"):
+            progress(words)
+        return REHEARSAL
+
+    monkeypatch.setattr("finetune_tui.tui.commands.rehearsal.rehearse", rehearsed)
+    monkeypatch.setattr("finetune_tui.tui.commands.rehearsal.free_disk", lambda _: 2**40)
+    words = ("train", "--model", "demo", "--rehearse")
+    found = answer(capsys, *words)
+    assert found["ok"] is True
+    assert found["steps"] == 300
+    assert found["disk_free"] == 2**40
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert told.count("rehearsing: loading\n") == 1
+    assert "memory      9.1G of the GPU at its peak" in told
+    assert "longest row 256 tokens" in told
+    monkeypatch.setattr("finetune_tui.tui.commands.rehearsal.free_disk", lambda _: 2**20)
+    assert main(words) == 1
+    assert "problem: the disk has 1.0M free" in capsys.readouterr().out
+
+
+def test_a_rehearsal_that_is_cancelled_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_h: Path, _s: Spec, _i: object, _p: Any, cancelled: Any) -> Rehearsal:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert cancelled()
+        raise RehearsalCancelled
+
+    monkeypatch.setattr("finetune_tui.tui.commands.rehearsal.rehearse", interrupted)
+    assert main(["train", "--model", "demo", "--rehearse"]) == 130
+    assert "nothing of it is left" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.training
 def test_train_in_json_is_one_event_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = (
@@ -237,13 +333,25 @@ def test_train_in_json_is_one_event_a_line(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.training
-def test_detach_then_stop_then_resume(capsys: pytest.CaptureFixture[str]) -> None:
+def test_detach_then_hold_then_go_on_then_stop(capsys: pytest.CaptureFixture[str]) -> None:
     words = "train --model demo --preset personas --detach --json"
     settings = "--set max_steps=400 eval_replies=0 eval_steps=0"
     assert main([*words.split(), *settings.split()]) == 0
     run = json.loads(capsys.readouterr().out)
+    assert main(["pause", run["id"]]) == 0
+    _until_status(capsys, run["id"], "paused")
+    assert main(["resume", run["id"], "--detach"]) == 0
+    _until_status(capsys, run["id"], "running")
     assert main(["stop", run["id"]]) == 0
     assert main(["attach", run["id"]]) == 0
     assert "stopped" in capsys.readouterr().out
     assert main(["stop", run["id"]]) == 2
     assert "not running" in capsys.readouterr().err
+
+
+def _until_status(capsys: pytest.CaptureFixture[str], run: str, status: str) -> None:
+    deadline = time.monotonic() + 120
+    capsys.readouterr()
+    while (now := answer(capsys, "show", run)["status"]) != status:
+        assert time.monotonic() < deadline, now
+        time.sleep(0.1)

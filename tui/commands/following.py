@@ -1,16 +1,18 @@
 """Following a run from a terminal or a pipe until it ends."""
 
 import time
+from collections import deque
 
 from finetune_tui.core.runs.curves import Curves
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import Event, EventReader
 from finetune_tui.core.runs.requests import drop_request
 from finetune_tui.core.runs.state import Status
-from finetune_tui.core.runs.words import event_words
+from finetune_tui.core.runs.words import event_words, number, whole
 from finetune_tui.core.text import duration, percent, size
 from finetune_tui.tui.output import ProgressLine, on_terminal, say, say_json
 
+_RECENT = 50  # steps that the time left is taken from
 _POLL = 0.2  # seconds
 _STEPS_TOLD = 10  # a pipe gets about so many lines of steps a run
 
@@ -53,14 +55,20 @@ class _Teller:
         self._curves = Curves()
         self._line = ProgressLine()
         self._moves = on_terminal() and not as_json
-        self._last_event: Event | None = None
+        self._pause: str | None = None
+        self._recent: deque[tuple[float, int]] = deque(
+            maxlen=_RECENT
+        )  # times and steps, no wait between
 
     def skip(self, events: list[Event]) -> None:
         self._curves.feed(events)
+        for event in events:
+            self._notice(event)
 
     def tell(self, events: list[Event]) -> None:
         self._curves.feed(events)
         for event in events:
+            self._notice(event)
             if self._as_json:
                 say_json(event)
             else:
@@ -81,7 +89,8 @@ class _Teller:
         """The result in a few lines; the exit code."""
         self._line.clear()
         state, liveness = self._run.state(), self._run.liveness()
-        good = liveness.status in (Status.FINISHED, Status.STOPPED)
+        name = self._run.short_id
+        good = liveness.status in (Status.FINISHED, Status.STOPPED, Status.PAUSED)
         if self._as_json:
             if liveness.status in (
                 Status.DEAD,
@@ -89,13 +98,13 @@ class _Teller:
             ):  # nobody was left to write the event
                 say_json({"t": time.time(), "kind": "failed", "message": liveness.words})
             return 0 if good else 1
-        say(f"\n{self._run.short_id} {liveness.status}: {liveness.words}")
+        say(f"\n{name} {liveness.status}: {liveness.words}")
         if state.hint and not good:
             say(state.hint)
         if liveness.status is Status.FINISHED:
             self._say_result()
         elif "resume" not in (state.hint or ""):
-            say(f"go on with: finetune-tui resume {self._run.short_id}")
+            say(f"go on with: finetune-tui resume {name}")
         return 0 if good else 1
 
     def _say_result(self) -> None:
@@ -108,6 +117,18 @@ class _Teller:
             say(f"held-out loss       {best[1]:.4f} at step {best[0]}")
         written = sum(path.stat().st_size for path in self._run.adapter.glob("*"))
         say(f"adapter             {self._run.adapter}  ({size(written)})")
+
+    def _notice(self, event: Event) -> None:
+        """What the moving line says of a pause, and the pace of the last steps."""
+        kind = event["kind"]
+        if kind == "paused":
+            self._pause = event_words({**event, "why": None})
+        elif kind in ("continued", "step", "started"):
+            self._pause = None
+        if kind == "step" and (step := whole(event.get("step"))) is not None:
+            self._recent.append((number(event.get("t")) or 0.0, step))
+        elif kind in ("paused", "continued", "started", "resumed", "recovered"):
+            self._recent.clear()
 
     def _tell_person(self, event: Event) -> None:
         if event["kind"] == "step" and (self._moves or not self._is_told(event)):
@@ -128,6 +149,8 @@ class _Teller:
 
     def _progress(self) -> str:
         curves = self._curves
+        if self._pause is not None:
+            return f"{self._pause}; `finetune-tui resume {self._run.short_id}` goes on"
         step, total, loss = curves.last_step, curves.total_steps, curves.latest("loss")
         if not step or not total or loss is None:
             phase = curves.phase
@@ -143,8 +166,7 @@ class _Teller:
         )
 
     def _seconds_left(self, step: int, total: int) -> str | None:
-        started = self._curves.started
-        if started is None or step < 2:
+        if len(self._recent) < 2:
             return None
-        passed = (self._curves.last_heard or started) - started
-        return duration(passed / step * (total - step))
+        (began, first), (now, last) = self._recent[0], self._recent[-1]
+        return duration((now - began) / max(last - first, 1) * (total - step))

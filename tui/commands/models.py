@@ -15,6 +15,7 @@ from finetune_tui.core.models.manifest import Manifest, Module, inspect_answer
 from finetune_tui.core.models.report import report
 from finetune_tui.core.models.resolve import find_model, load_manifest
 from finetune_tui.core.text import count, percent, size
+from finetune_tui.core.tuning.counting import trained_numbers
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.presets import PRESETS, find_preset, resolve_preset
@@ -123,7 +124,7 @@ def estimate(options: argparse.Namespace) -> int:
     estimates = estimate_all(manifest, selection, spec)
     gpu = next(iter(read_hardware(Path.cwd()).gpus), None)
     free = gpu.free if gpu else None
-    trainable = trainable_parameters(manifest, selection, spec.lora_r)
+    trainable = trained_numbers(manifest, selection, spec)
     if options.json:
         settings = {key: getattr(spec, key) for key in FIELDS if key != "modules"}
         say_json(

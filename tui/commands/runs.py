@@ -1,4 +1,4 @@
-"""runs, show, attach, stop, checkpoint, resume: living with runs."""
+"""runs, show, attach, pause, resume, stop, checkpoint: living with runs."""
 
 import argparse
 import time
@@ -10,7 +10,8 @@ from finetune_tui.core.runs.directory import RunDirectory, find_run, list_runs
 from finetune_tui.core.runs.events import read_events
 from finetune_tui.core.runs.home import find_home
 from finetune_tui.core.runs.requests import drop_request
-from finetune_tui.core.runs.start import start_run
+from finetune_tui.core.runs.start import resume_run
+from finetune_tui.core.runs.state import Status
 from finetune_tui.core.text import duration, percent
 from finetune_tui.tui.commands.following import follow
 from finetune_tui.tui.output import say, say_json, say_table
@@ -59,6 +60,8 @@ def show(options: argparse.Namespace) -> int:
         say(f"exact     {when} {exact}/{total} ({percent(exact, total)})")
     if run.adapter.is_dir():
         say(f"adapter   {run.adapter}")
+    if liveness.status is Status.PAUSED:
+        say(f"go on     finetune-tui resume {run.short_id}")
     say()
     for line in list(curves.log)[-8:]:
         say(f"{time.strftime('%H:%M:%S', time.localtime(line.time))} {line.text}")
@@ -71,6 +74,30 @@ def attach(options: argparse.Namespace) -> int:
     return follow(run, options.json, may_stop=False)
 
 
+def pause(options: argparse.Namespace) -> int:
+    """Hold a run with its memory kept, or (`--release`) let it go with a checkpoint."""
+    if options.release:
+        return _request(options, "release", "is asked to write a checkpoint and let go")
+    run = find_run(find_home(options.home), options.run)
+    if run.liveness().is_alive and run.state().status is Status.PAUSED:
+        hint = f"`finetune-tui resume {run.short_id}` lets it go on"
+        raise UserError(f"{run.short_id} is paused already ({run.liveness().words})", hint=hint)
+    return _request(options, "pause", "is asked to hold; memory and GPU are kept")
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Let a run that holds go on, else start it again from the newest valid checkpoint."""
+    run = find_run(find_home(options.home), options.run)
+    resume_run(run)
+    if options.detach:
+        if options.json:
+            say_json({"id": run.id, "path": str(run.path)})
+        else:
+            say(f"{run.short_id} goes on")
+        return 0
+    return follow(run, options.json, from_now=not options.json)
+
+
 def stop(options: argparse.Namespace) -> int:
     """Ask a run to write a checkpoint and end."""
     return _request(options, "stop", "is asked to stop with a checkpoint")
@@ -81,29 +108,19 @@ def checkpoint(options: argparse.Namespace) -> int:
     return _request(options, "checkpoint", "is asked for a checkpoint")
 
 
-def resume(options: argparse.Namespace) -> int:
-    """Go on from the newest valid checkpoint."""
-    run = find_run(find_home(options.home), options.run)
-    start_run(run, resume=True)
-    if options.detach:
-        if options.json:
-            say_json({"id": run.id, "path": str(run.path)})
-        else:
-            say(f"{run.short_id} goes on")
-        return 0
-    return follow(run, options.json, from_now=not options.json)
-
-
 def _request(options: argparse.Namespace, kind: str, words: str) -> int:
     run = find_run(find_home(options.home), options.run)
     liveness = run.liveness()
     if not liveness.is_alive:
-        raise UserError(f"{run.short_id} is not running ({liveness.words})")
+        hint = f"`finetune-tui resume {run.short_id}` goes on" if liveness.is_released else None
+        raise UserError(f"{run.short_id} is not running ({liveness.words})", hint=hint)
     drop_request(run, kind)
     if options.json:
         say_json({"id": run.id, "request": kind})
     else:
         say(f"{run.short_id} {words}")
+        if kind in ("pause", "release"):
+            say(f"go on with: finetune-tui resume {run.short_id}")
     return 0
 
 

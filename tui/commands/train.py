@@ -12,14 +12,16 @@ from finetune_tui.core.tuning.spec import Spec, demo_spec
 from finetune_tui.core.tuning.spec_file import read_spec
 from finetune_tui.tui.commands.following import follow
 from finetune_tui.tui.commands.models import pairs
+from finetune_tui.tui.commands.rehearsal import rehearse_spec
 from finetune_tui.tui.output import say, say_json
 
 
 def train(options: argparse.Namespace) -> int:
     """Start a run and follow it; ctrl-c asks for a stop with checkpoint, a second one detaches."""
-    return train_spec(
-        asked_spec(options), find_home(options.home), detach=options.detach, as_json=options.json
-    )
+    spec, home = asked_spec(options), find_home(options.home)
+    if options.rehearse:
+        return rehearse_spec(spec, home, as_json=options.json)
+    return train_spec(spec, home, detach=options.detach, as_json=options.json)
 
 
 def train_spec(spec: Spec, home: Path, detach: bool = False, as_json: bool = False) -> int:

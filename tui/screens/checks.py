@@ -4,18 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from finetune_tui.core.memory.estimate import Estimate, fits
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.memory.estimate import fits
 from finetune_tui.core.models.resolve import ModelReference
 from finetune_tui.core.models.weights import problem_of, weights_on_disk
-from finetune_tui.core.text import count, plain, size
+from finetune_tui.core.runs.machine import machine_for
+from finetune_tui.core.runs.rehearsal import Rehearsal
+from finetune_tui.core.text import count, percent, plain, size
+from finetune_tui.core.tuning.refusals import Machine, refuse_impossible
+from finetune_tui.tui.screens.monitor_hardware import others_words
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Line, Span, dim, line, wrap
 
 Verdict = Literal["good", "warn", "bad"]
 _MARKS: Mapping[Verdict, str] = {"good": "✓", "warn": "!", "bad": "✗"}
 
-# Checkpoints hold the trained numbers and AdamW's two moments in fp32; the best and the last stay.
-_BYTES_PER_TRAINED = 2 * 12 + 4
+_CHECKPOINT = 12  # bytes for a trained number: it and AdamW's two moments, in fp32
+_RESULT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +32,16 @@ class Check:
     words: str
 
 
-def checks(session: Session, data_error: str | None = None) -> list[Check]:
-    """All of them, in the order in which a run would meet them."""
+def checks(
+    session: Session, data_error: str | None = None, rehearsal: Rehearsal | None = None
+) -> list[Check]:
+    """All of them, in the order in which a run would meet them; what was rehearsed counts as known."""
     return [
         _model(session.reference),
         _selection(session),
         _data(session, data_error),
-        _machine(session),
-        _disk(session),
+        _machine(session, rehearsal),
+        _disk(session, rehearsal),
     ]
 
 
@@ -71,15 +78,34 @@ def _model(reference: ModelReference | None) -> Check:
 
 
 def _selection(session: Session) -> Check:
-    if session.manifest is not None and not session.selection.choices:
+    tokens = session.spec.trainable_token_indices
+    if session.manifest is not None and not session.selection.choices and not tokens:
         return Check("trains", "bad", "nothing is selected: choose a preset in 2 Layers")
+    impossible = _impossible(session)
+    if impossible is not None:
+        where = f"{impossible.where}: " if impossible.where else ""
+        hint = f"; {impossible.hint}" if impossible.hint else ""
+        return Check("trains", "bad", f"{where}{impossible.message}{hint}")
     chosen = len(session.selection.choices)
     if not chosen:
-        return Check("trains", "warn", "nothing yet")
+        words = f"{len(tokens)} single tokens" if tokens else "nothing yet"
+        return Check("trains", "good" if tokens else "warn", words)
     source = session.preset or "chosen by hand"
     return Check(
         "trains", "good", f"{count(session.trainable)} numbers in {chosen} modules ({source})"
     )
+
+
+def _impossible(session: Session) -> UserError | None:
+    """What a run would be refused for before a weight is loaded."""
+    if session.manifest is None:
+        return None
+    machine = machine_for(session.spec, session.hardware) if session.hardware else Machine()
+    try:
+        refuse_impossible(session.spec, session.manifest, session.selection, machine)
+    except UserError as error:
+        return error
+    return None
 
 
 def _data(session: Session, error: str | None) -> Check:
@@ -91,48 +117,86 @@ def _data(session: Session, error: str | None) -> Check:
     if report is None:
         return Check("data", "warn", "being read…")
     words = f"{report.rows} rows, {report.format}"
-    if report.bad_rows:
-        bad = len(report.bad_rows)
+    counted = session.tokens
+    if counted:
+        words += f", {percent(counted.share_trained, 1)} trained"
+        if not counted.ends_trained:
+            return Check("data", "warn", f"{words}, but not its end: it may never stop (3 Data)")
+    if bad := len(counted.bad_rows if counted else report.bad_rows):
         if session.spec.strict:
             return Check("data", "bad", f"{bad} bad rows, and strict is on: see 3 Data")
         return Check("data", "warn", f"{words}; {bad} bad skipped (3 Data)")
     return Check("data", "good", words)
 
 
-def _machine(session: Session) -> Check:
+def _machine(session: Session, rehearsal: Rehearsal | None) -> Check:
     hardware, estimate = session.hardware, session.estimate
     if session.reference is None:
         return Check("memory", "warn", "no model to estimate it for yet")
     if hardware is None:
         return Check("memory", "warn", "being measured…")
     on_gpu = bool(hardware.gpus) and not session.spec.use_cpu
-    if on_gpu:
-        return _memory(estimate, session.free_bytes, "GPU memory")
-    if not session.spec.use_cpu and session.reference.kind != "demo":
+    measured = _measured(rehearsal, on_gpu)
+    if session.gpu is not None and on_gpu:
+        where, free = f"GPU{session.gpu.index} memory", session.free_bytes
+        others = f" ({others_words(session.gpu)})"
+    elif not session.spec.use_cpu and session.reference.kind != "demo":
         why = plain(hardware.gpu_error or "no GPU is usable here", 60)
         return Check("memory", "bad", f"{why}; use_cpu trains all the same, slowly")
-    return _memory(estimate, hardware.memory_available, "memory (on the CPU)")
-
-
-def _memory(estimate: Estimate | None, free: int | None, where: str) -> Check:
+    else:
+        where, free, others = "memory (on the CPU)", hardware.memory_available, ""
+    if measured:
+        return _memory(
+            f"{size(measured)} of {where} measured", measured <= (free or 0), free, others
+        )
     if estimate is None:
         return Check("memory", "warn", "not estimated yet")
-    need = f"needs about {size(estimate.device)} of {where}"
-    fitting = fits(estimate, free)
+    needs = f"needs about {size(estimate.device)} of {where}"
+    return _memory(needs, fits(estimate, free), free, others)
+
+
+def _measured(rehearsal: Rehearsal | None, on_gpu: bool) -> int | None:
+    if rehearsal is None:
+        return None
+    return rehearsal.peak_reserved if on_gpu else rehearsal.peak_memory
+
+
+def _memory(needs: str, fitting: bool | None, free: int | None, others: str) -> Check:
     if fitting is None or free is None:
-        return Check("memory", "warn", f"{need}; how much is free is unknown")
-    words = f"{need}, {size(free)} free"
+        return Check("memory", "warn", f"{needs}; how much is free is unknown{others}")
+    words = f"{needs}, {size(free)} free{others}"
     return Check(
         "memory", "good" if fitting else "warn", words if fitting else f"too little: {words}"
     )
 
 
-def _disk(session: Session) -> Check:
+def _disk(session: Session, rehearsal: Rehearsal | None) -> Check:
     free = session.hardware.disk_free if session.hardware else None
-    need = session.trainable * _BYTES_PER_TRAINED
     if free is None:
         return Check("disk", "warn", "how much is free is unknown")
-    words = f"{size(free)} free" + (f", needs about {size(need)}" if need else "")
-    return (
-        Check("disk", "good", words) if free > need else Check("disk", "bad", f"too full: {words}")
-    )
+    need, download = _disk_needed(session, rehearsal), _download(session.reference)
+    words = f"{size(free)} free"
+    if need:
+        words += f", needs {size(need + download)}" + (
+            f", {size(download)} of it weights" if download else ""
+        )
+    if free <= need + download:
+        return Check("disk", "bad", f"too full: {words}")
+    return Check("disk", "good", words)
+
+
+def _disk_needed(session: Session, rehearsal: Rehearsal | None) -> int:
+    """Bytes: the checkpoints that are kept, the one being written beside them, and the result."""
+    if rehearsal is not None:
+        return rehearsal.disk_needed(session.spec)
+    checkpoints = session.spec.save_total_limit + 1
+    return session.trainable * (_CHECKPOINT * checkpoints + _RESULT)
+
+
+def _download(reference: ModelReference | None) -> int:
+    """Bytes of weights that are not on this disk yet, as far as the catalog knows."""
+    if reference is None or reference.kind == "demo" or reference.entry is None:
+        return 0
+    if weights_on_disk(reference.name, reference.folder):
+        return 0
+    return 2 * reference.entry.parameters

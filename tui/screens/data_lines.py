@@ -1,12 +1,15 @@
-"""What a data report says, as lines: facts, lengths, bad rows, and examples with what is trained marked."""
+"""What is known of the data, as lines: facts, tokens, bad rows, lengths."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from finetune_tui.core.data.report import DataReport, Lengths
-from finetune_tui.core.data.rows import BadRow, Format, Row
+from finetune_tui.core.data.rows import BadRow
+from finetune_tui.core.data.source import SMALL, held_out_size
+from finetune_tui.core.data.token_report import TokenReport
 from finetune_tui.core.text import count, percent, plain
 from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.tui.screens.data_counting import CountState
 from finetune_tui.tui.widgets.lines import (
     Line,
     Span,
@@ -20,49 +23,116 @@ from finetune_tui.tui.widgets.lines import (
 )
 
 _MOST_BAD = 200
-_LONGEST_EXAMPLE = 2000  # characters
 
 
 def nothing_yet(width: int) -> list[Line]:
-    """Before a file was chosen."""
+    """Before data was chosen."""
     texts = (
-        "A JSONL file: one row a line, each an object with one of",
-        '  {"prompt": …, "completion": …}                the completion is trained',
-        '  {"messages": [{"role": …, "content": …}, …]}  the assistant is trained',
-        '  {"text": …}                                   all of it is trained',
+        "JSONL, JSON, CSV, TSV or Parquet, a folder of them, or hf://datasets/OWNER/NAME:",
+        "rows with one of",
+        "  prompt, completion          the completion is trained",
+        "  messages, conversations     the assistant is trained",
+        "  instruction, input, output  the output is trained",
+        "  text                        all of it is trained",
     )
-    opening = line(" ", key("o", "opens a file", "app.open_data"))
-    return [rule(width, ["no data yet"]), *(line(f" {text}") for text in texts), (), opening]
+    opening = line(" ", key("o", "opens a file, folder or data set", "app.open_data"))
+    said = [line(f" {part}") for text in texts for part in _wrapped(text, width - 2)]
+    return [rule(width, ["no data yet"]), *said, (), opening]
 
 
-def not_readable(files: Sequence[Path], error: str, width: int) -> list[Line]:
-    lines = [rule(width, ["cannot be read"])]
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(text, width) if len(text) > width else [text]
+
+
+def not_readable(sources: Sequence[str], error: str, width: int) -> list[Line]:
+    lines = [rule(width, ["not read"])]
     lines += [line(Span(f" {text}", "bad")) for text in wrap(error, width - 2)]
-    lines += [line(dim(f" {clip_left(plain(str(file)), width - 2)}")) for file in files]
-    return [*lines, (), line(" ", key("o", "opens another file", "app.open_data"))]
+    lines += [line(dim(f" {clip_left(plain(source), width - 2)}")) for source in sources]
+    again = key("r", "reads again", "read_again")
+    return [*lines, (), line(" ", again, "   ", key("o", "opens another", "app.open_data"))]
+
+
+def reading(progress: str) -> Line:
+    return line(dim(f" reading {progress}".rstrip() + "…  "), key("esc", "cancel", "cancel"))
 
 
 def fact_lines(report: DataReport, spec: Spec, width: int) -> list[Line]:
-    """Files, format, rows, how they are split, notes."""
-    lines = [rule(width, ["data"])]
-    for file in report.files:
-        lines.append(_fact("file", line(clip_left(plain(str(file)), width - 12))))
+    """Files, format, rows, how they are split."""
+    lines = []
+    for source in report.sources[:3]:
+        lines.append(_fact("from", line(clip_left(plain(source), width - 12))))
+    if len(report.sources) > 3:
+        lines.append(_fact("", line(dim(f"and {len(report.sources) - 3} more"))))
     columns = ", ".join(plain(name, 30) for name in report.columns[:8])
     lines.append(_fact("format", line(strong(report.format.value), dim(f"  fields: {columns}"))))
     bad, double = len(report.bad_rows), report.duplicates
-    rows = line(strong(str(report.rows)), " usable")
+    rows = line(strong(f"{report.rows:,}"), " usable")
     rows = line(rows, ", ", _number(bad, "bad"), ", ", _number(double, "repeated"))
     lines.append(_fact("rows", rows))
     lines.append(_fact("held out", _split(report, spec)))
-    if report.tokens is not None and report.trained_tokens is not None:
-        share = percent(report.trained_tokens, report.tokens)
-        trained = f"{count(report.tokens)}, {count(report.trained_tokens)} trained ({share})"
-        lines.append(_fact("tokens", line(trained)))
-    if report.ends_trained is not None:
-        words = "is learnt" if report.ends_trained else "is not learnt: replies may never end"
-        lines.append(_fact("end token", line(Span(words, "" if report.ends_trained else "warn"))))
-    lines += [_fact("note", line(Span(note, "warn"))) for note in report.notes if _is_new(note)]
     return lines
+
+
+def note_lines(notes: Sequence[str], width: int) -> list[Line]:
+    """Remarks that no other line makes."""
+    lines = []
+    for note in filter(_is_new, notes):
+        first, *rest = wrap(plain(note, 300), max(width - 12, 20))
+        lines.append(_fact("note", line(Span(first, "warn"))))
+        lines += [_fact("", line(Span(text, "warn"))) for text in rest]
+    return lines
+
+
+def token_lines(
+    tokens: TokenReport | None, state: CountState, missing: str, width: int
+) -> list[Line]:
+    """What the model would learn from, or how far the counting is. missing: what must be had before:
+    "model", "tokenizer" or nothing.
+    """
+    if tokens is not None:
+        return _counted(tokens, width)
+    if state.progress is not None:
+        esc = key("esc", "cancel", "cancel")
+        return [_fact("tokens", line(Span(f"▸ {state.progress}", "accent"), "  ", esc))]
+    again = key("c", "counts them again", "count")
+    if state.error is not None:
+        first, *rest = wrap(f"cannot be counted: {state.error}", max(width - 12, 20))
+        lines = [_fact("tokens", line(Span(first, "bad")))]
+        return [*lines, *(_fact("", line(Span(text, "bad"))) for text in rest), _fact("", again)]
+    if missing == "model":
+        opening = key("1", "opens one", "app.show_place('model')")
+        return [_fact("tokens", line(dim("no model to count them for: "), opening))]
+    if missing == "tokenizer":
+        fetching = key("c", "fetches it, a few MB, and counts", "count")
+        why = dim("this model's tokenizer is not on this disk")
+        return [_fact("tokens", line(why)), _fact("", fetching)]
+    return [_fact("tokens", key("c", "counts them", "count"))]
+
+
+def _counted(tokens: TokenReport, width: int) -> list[Line]:
+    """`share_trained` is of what max_length leaves."""
+    kept = f"{count(tokens.trained_tokens)} of {count(tokens.tokens - tokens.cut_tokens)}"
+    seen = f" in {tokens.looked_at:,} rows" if tokens.looked_at < tokens.rows else ""
+    share = line(strong(percent(tokens.share_trained, 1)), f" trained: {kept}{seen}")
+    ends = "is learnt" if tokens.ends_trained else "is not learnt: replies may never end"
+    end_mark = Span("✓ ", "good") if tokens.ends_trained else Span("! ", "warn")
+    return [
+        _fact("tokens", share),
+        _fact("end token", line(end_mark, Span(ends, "" if tokens.ends_trained else "warn"))),
+        *_cut_lines(tokens, width),
+    ]
+
+
+def _cut_lines(tokens: TokenReport, width: int) -> list[Line]:
+    limit = f"at max_length {tokens.question.max_length}"
+    if not tokens.cut_rows:
+        return [_fact("cut", line("no row ", dim(limit)))]
+    rows = "1 row" if tokens.cut_rows == 1 else f"{tokens.cut_rows:,} rows"
+    share = percent(tokens.cut_rows, tokens.looked_at)
+    words = f"{rows} ({share}) lose {count(tokens.cut_tokens)} tokens {limit}"
+    first, *rest = wrap(words, max(width - 14, 20))
+    lines = [_fact("cut", line(Span("! ", "warn"), Span(first, "warn")))]
+    return [*lines, *(_fact("", line("  ", Span(text, "warn"))) for text in rest)]
 
 
 def _is_new(note: str) -> bool:
@@ -84,15 +154,18 @@ def _split(report: DataReport, spec: Spec) -> Line:
         return line(f"rows of {names}", dim("  (eval_files)"))
     if not spec.eval_split:
         return line(Span("nothing: how well it learns will not be known", "warn"))
-    rows = min(max(round(report.rows * spec.eval_split), 1), report.rows - 1)
-    words = "1 row" if rows == 1 else f"{rows} rows"
+    rows = held_out_size(report.rows, spec.eval_split, report.bytes > SMALL)
+    words = "1 row" if rows == 1 else f"{rows:,} rows"
     share = f"{100 * spec.eval_split:g}%"
     return line(words, dim(f"  ({share}, drawn by content and seed {spec.seed})"))
 
 
-def length_lines(lengths: Lengths, width: int) -> list[Line]:
-    """A histogram on its side."""
-    lines = [rule(width, [f"lengths in {lengths.unit}"])]
+def length_lines(lengths: Lengths, width: int, limit: int | None = None) -> list[Line]:
+    """A histogram on its side; what lies beyond `limit` is marked `✂`."""
+    beyond = limit is not None and lengths.max > limit
+    lines = [
+        rule(width, [f"lengths in {lengths.unit}"], [f"✂ max_length {limit}"] if beyond else [])
+    ]
     summary = "  ".join(
         f"{name} {value}"
         for name, value in (
@@ -104,13 +177,16 @@ def length_lines(lengths: Lengths, width: int) -> list[Line]:
     )
     lines.append(line(f" {summary}"))
     most = max((rows for _, rows in lengths.histogram), default=0)
-    room = max(width - 24, 4)
+    room = max(width - 26, 4)
     for index, (upper, rows) in enumerate(lengths.histogram):
         filled = round(room * rows / most) if most else 0
         blocks = "█" * max(filled, 1 if rows else 0)
         lower = _lower(lengths, index)
         label = f"{lower}–{upper}" if lower < upper else str(upper)
-        lines.append(line(dim(f" {label:>13} "), Span(blocks, "accent"), f" {rows or ''}"))
+        is_cut = limit is not None and upper > limit and rows > 0
+        style = "warn" if is_cut else "accent"
+        mark = Span(" ✂", "warn") if is_cut else ""
+        lines.append(line(dim(f" {label:>13} "), Span(blocks, style), f" {rows or ''}", mark))
     return lines
 
 
@@ -129,7 +205,8 @@ def bad_row_lines(bad_rows: Sequence[BadRow], width: int, strict: bool) -> list[
     if not bad_rows:
         return []
     fate = "strict: a run would not start" if strict else "skipped; strict would stop at the first"
-    lines = [rule(width, [f"{len(bad_rows)} bad rows", line(dim(fate))])]
+    number = "1 bad row" if len(bad_rows) == 1 else f"{len(bad_rows):,} bad rows"
+    lines = [rule(width, [number, line(dim(fate))])]
     for bad in bad_rows[:_MOST_BAD]:
         where = f" {plain(bad.path.name, 24)}:{bad.line} "
         first, *rest = wrap(plain(bad.error, 300), max(width - len(where) - 1, 20))
@@ -138,38 +215,3 @@ def bad_row_lines(bad_rows: Sequence[BadRow], width: int, strict: bool) -> list[
     if len(bad_rows) > _MOST_BAD:
         lines.append(line(dim(f" and {len(bad_rows) - _MOST_BAD} more")))
     return lines
-
-
-def example_lines(rows: Sequence[Row], spec: Spec, width: int) -> list[Line]:
-    """The first rows; what is trained is bold and underlined, the rest is dim."""
-    legend = line(dim("dim: read"), dim("  "), Span("underlined", "under"), dim(": trained"))
-    lines = [rule(width, ["examples", legend])]
-    for row in rows:
-        lines.append(line(dim(f" line {row.line}")))
-        for text, trained in _parts(row, spec):
-            style = "under" if trained else "dim"
-            for piece in _pieces(text, width - 3):
-                indent = len(piece) - len(piece.lstrip())
-                lines.append(line(" " * (2 + indent), Span(piece.strip(), style)))
-    return lines
-
-
-def _parts(row: Row, spec: Spec) -> Iterator[tuple[str, bool]]:
-    """The texts of a row in order, and whether each is trained."""
-    if row.kind is Format.TEXT:
-        yield row.text or "", True
-    elif row.kind is Format.PROMPT_COMPLETION:
-        yield row.prompt or "", not spec.completion_only_loss
-        yield row.completion or "", True
-    for message in row.messages or ():
-        role, content = str(message.get("role")), message.get("content")
-        trained = role == "assistant" or not spec.completion_only_loss
-        said = content if isinstance(content, str) else "(calls a tool)"
-        yield f"{role}: {said}", trained
-
-
-def _pieces(text: str, width: int) -> Iterator[str]:
-    for one in text[:_LONGEST_EXAMPLE].strip("\n").split("\n"):
-        yield from wrap(plain(one), max(width, 10))
-    if len(text) > _LONGEST_EXAMPLE:
-        yield f"… {len(text) - _LONGEST_EXAMPLE} characters more"

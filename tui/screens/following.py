@@ -1,5 +1,7 @@
 """Following one run: what its files say, read beside the screen and kept as series to plot."""
 
+import contextlib
+import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -8,11 +10,12 @@ from dataclasses import dataclass
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.curves import Curves
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.core.runs.events import ENDINGS, Event, EventReader
+from finetune_tui.core.runs.events import Event, EventReader, is_ending
 from finetune_tui.core.runs.liveness import Liveness, derived_status
+from finetune_tui.core.runs.requests import is_asked
 from finetune_tui.core.runs.start import resumable
 from finetune_tui.core.runs.state import State, Status
-from finetune_tui.core.runs.words import number, whole
+from finetune_tui.core.runs.words import event_words, number, whole
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.widgets.plot import Series, Smoother
@@ -20,18 +23,23 @@ from finetune_tui.tui.widgets.plot import Series, Smoother
 _CHUNK = 256 * 1024  # bytes of events taken at once: some 20 ms of the screen's time
 _RECENT = 50  # steps that the speed is taken from
 
+_WAITED_FOR = ("pause", "release", "stop")
 _EVERY_RUN_HAS = ("loading", "tokenising", "applying", "training")
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one look at a run's files found. no_resume: why it cannot go on; None while it runs."""
+    """What one look at a run's files found. no_resume: why it cannot go on; None while it runs.
+
+    asked: requests that wait to be taken. spec: what was asked, None when it cannot be read.
+    """
 
     events: Sequence[Event]
     state: State
     liveness: Liveness
     no_resume: str | None
-    stop_asked: bool
+    asked: frozenset[str]
+    spec: Spec | None
 
 
 class RunReader:
@@ -40,6 +48,7 @@ class RunReader:
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self._events = EventReader(run.events_path)
+        self._spec: Spec | None = None
 
     def read(self, now: float) -> Reading:
         """A piece of what is new. Call again while it holds events. Never raises."""
@@ -52,8 +61,16 @@ class RunReader:
             state=state,
             liveness=liveness,
             no_resume=resumable(self.run, now) if ended else None,
-            stop_asked=(self.run.requests / "stop").exists(),
+            asked=frozenset(kind for kind in _WAITED_FOR if is_asked(self.run, kind)),
+            spec=self._read_spec(),
         )
+
+    def _read_spec(self) -> Spec | None:
+        """Once: it is never written again."""
+        if self._spec is None:
+            with contextlib.suppress(UserError):
+                self._spec = self.run.spec()
+        return self._spec
 
 
 @dataclass(slots=True)
@@ -90,7 +107,10 @@ class PhaseList:
             self._begin(time)
         elif event["kind"] == "phase":
             self._feed_phase(event, time)
-        elif event["kind"] in ENDINGS and self.current:
+        elif event["kind"] == "step" and self.current and self.current.name != "training":
+            # An evaluation is a phase, and nobody says when it is over.
+            self._feed_phase({"phase": "training"}, time)
+        elif is_ending(event) and self.current:
             self.current.leave(time)
             self.current = None
 
@@ -147,37 +167,33 @@ class Following:
         self.state = State()
         self.liveness = Liveness(Status.STARTING, "reading its files")
         self.no_resume: str | None = None
-        self.stop_asked = False
+        self.spec: Spec | None = None
+        self.asked: frozenset[str] = frozenset()
         self.curves = Curves()
         self.phases = PhaseList()
         self.stopping: str | None = None
+        self.recoveries: list[str] = []
         self._begin()
 
     def _begin(self) -> None:
         self.loss, self.smooth, self.eval_loss = Track(), Track(), Track()
         self.learning_rate, self.grad_norm, self.speed = Track(), Track(), Track()
         self.steps = array("d")
-        self.seconds = array(
-            "d"
-        )  # of training, by the same index; pauses between attempts left out
+        self.seconds = array("d")  # of training, by the same index; what was waited is left out
         self._smoother = Smoother()
         self._last_time: float | None = None
 
     def apply(self, reading: Reading) -> None:
         self.state, self.liveness = reading.state, reading.liveness
         self.no_resume = reading.no_resume
-        # The worker takes the request away at once and stops at its next safe point.
-        self.stop_asked = self.is_alive and (self.stop_asked or reading.stop_asked)
+        self.spec = reading.spec
         self.curves.feed(reading.events)
         for event in reading.events:
             self._feed(event)
-
-    def spec(self) -> Spec | None:
-        """What was asked, or None when the file cannot be read."""
-        try:
-            return self.run.spec()
-        except UserError:
-            return None
+        # The worker takes a request away at once and does it at its next safe point.
+        self.asked = self.asked | reading.asked if self.is_alive else frozenset()
+        if self.is_paused:
+            self.asked = self.asked & {"stop"} | reading.asked
 
     @property
     def is_alive(self) -> bool:
@@ -197,7 +213,34 @@ class Following:
 
     @property
     def is_stopping(self) -> bool:
-        return self.is_alive and (self.stopping is not None or self.stop_asked)
+        return self.is_alive and (self.stopping is not None or "stop" in self.asked)
+
+    @property
+    def is_paused(self) -> bool:
+        """A worker is there and waits: for a person, or for room on the disk."""
+        return self.is_alive and self.liveness.status is Status.PAUSED
+
+    @property
+    def is_pausing(self) -> bool:
+        return self.is_alive and not self.is_paused and bool(self.asked & {"pause", "release"})
+
+    @property
+    def may_go_on(self) -> bool:
+        """Somebody paused it, here or for good; a full disk is not gone on from by asking."""
+        if self.is_paused:
+            return self.state.phase != "disk full"
+        return self.is_pausing or self.liveness.is_released
+
+    @property
+    def patience(self) -> tuple[int, int] | None:
+        """Evaluations in a row without a better loss, and how many of them end the training."""
+        if self.spec is None or not self.spec.early_stopping_patience:
+            return None
+        best, without = math.inf, 0
+        for loss in self.eval_loss.by_step.ys:
+            without = 0 if best - loss > self.spec.early_stopping_threshold else without + 1
+            best = min(best, loss)
+        return without, self.spec.early_stopping_patience
 
     def seconds_left(self) -> float | None:
         """Until the last step, at the speed of the last steps."""
@@ -223,6 +266,10 @@ class Following:
             self.stopping = plain(why, 200) if isinstance(why, str) else ""
         elif kind == "resumed":
             self._go_back(whole(event.get("step")) or 0)
+        elif kind == "continued":
+            self._last_time = time  # what was waited is no time of training
+        elif kind == "recovered":
+            self.recoveries.append(event_words(event) or "recovered")
         elif kind == "step":
             self._add_step(event, time)
         elif kind == "eval" and (step := whole(event.get("step"))) is not None:
@@ -237,6 +284,7 @@ class Following:
             self._go_back(step - 1)
         passed = max(time - self._last_time, 0.0) if time and self._last_time else 0.0
         self._last_time = time or self._last_time
+        self.asked &= {"stop"}  # a pause that was taken back before it came
         seconds = (self.seconds[-1] if self.seconds else 0.0) + passed
         self.steps.append(step)
         self.seconds.append(seconds)

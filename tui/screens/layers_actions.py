@@ -1,111 +1,64 @@
 """What can be done in the Layers place."""
 
-from finetune_tui.tui.actions import Action
+from finetune_tui.tui.actions import ActionGroup
 
-_G = "layers"
+_action = ActionGroup("layers")
+
 LAYERS_ACTIONS = (
-    Action(
-        "layers.toggle",
-        ("space",),
-        "lora",
-        "lora ⇄ frozen, here or on the range",
-        _G,
-        "toggle_lora",
-        footer=True,
+    _action(
+        "toggle", "space", "lora", "lora ⇄ frozen, here or on the range", "toggle_lora", footer=True
     ),
-    Action(
-        "layers.mode",
-        ("m",),
+    _action(
+        "mode",
+        "m",
         "mode",
         "set the mode: l lora, f full, b bias, 0 frozen; digits for the rank",
-        _G,
-        "mode",
         footer=True,
     ),
-    Action("layers.range", ("v",), "range", "mark a range of lines", _G, "range", footer=True),
-    Action(
-        "layers.all",
-        ("a",),
+    _action("range", "v", "range", "mark a range of lines", footer=True),
+    _action(
+        "all",
+        "a",
         "all blocks",
         "the same in every block; again: frozen there",
-        _G,
         "every_block",
         footer=True,
     ),
-    Action("layers.presets", ("p",), "presets", "choose a preset", _G, "presets", footer=True),
-    Action(
-        "layers.report", ("r",), "report", "the architecture report of this model", _G, "report"
-    ),
-    Action(
-        "layers.find",
-        ("slash",),
-        "find",
-        "find modules by name, role, class or mode",
-        _G,
-        "find",
-        footer=True,
-    ),
-    Action("layers.next", ("n",), "next", "next match", _G, "find_next(1)"),
-    Action(
-        "layers.previous",
-        ("N", "shift+n"),
-        "previous",
-        "match before",
-        _G,
-        "find_next(-1)",
-        shown="N",
-    ),
-    Action(
-        "layers.mark_found",
-        ("A", "shift+a"),
+    _action("presets", "p", "presets", "choose a preset", footer=True),
+    _action("report", "r", "report", "the architecture report of this model"),
+    _action("find", "slash", "find", "find modules by name, role, class or mode", footer=True),
+    _action("next", "n", "next", "next match", "find_next(1)"),
+    _action("previous", "N shift+n", "previous", "match before", "find_next(-1)", shown="N"),
+    _action(
+        "mark_found",
+        "A shift+a",
         "mark found",
         "mark everything that was found, to set it as one",
-        _G,
-        "mark_found",
         shown="A",
     ),
-    Action("layers.undo", ("u",), "undo", "undo the last change", _G, "undo", footer=True),
-    Action("layers.redo", ("U", "shift+u"), "redo", "redo what was undone", _G, "redo", shown="U"),
-    Action("layers.down", ("j", "down"), "down", "one line down", _G, "move(1)"),
-    Action("layers.up", ("k", "up"), "up", "one line up", _G, "move(-1)"),
-    Action("layers.page_down", ("pagedown", "ctrl+d"), "page down", "one page down", _G, "page(1)"),
-    Action("layers.page_up", ("pageup", "ctrl+u"), "page up", "one page up", _G, "page(-1)"),
-    Action("layers.top", ("g", "home"), "top", "first line", _G, "go(0)"),
-    Action(
-        "layers.bottom",
-        ("G", "shift+g", "end"),
-        "bottom",
-        "last line",
-        _G,
-        "go(1000000000)",
-        shown="G end",
-    ),
-    Action("layers.in", ("l", "right", "enter"), "open", "unfold, or step in", _G, "inward"),
-    Action("layers.out", ("h", "left"), "fold", "fold, or step out", _G, "outward"),
-    Action(
-        "layers.in_all",
-        ("L", "shift+l"),
+    _action("undo", "u", "undo", "undo the last change", footer=True),
+    _action("redo", "U shift+u", "redo", "redo what was undone", shown="U"),
+    _action("down", "j down", "down", "one line down", "move(1)"),
+    _action("up", "k up", "up", "one line up", "move(-1)"),
+    _action("page_down", "pagedown ctrl+d", "page down", "one page down", "page(1)"),
+    _action("page_up", "pageup ctrl+u", "page up", "one page up", "page(-1)"),
+    _action("top", "g home", "top", "first line", "go(0)"),
+    _action("bottom", "G shift+g end", "bottom", "last line", "go(1000000000)", shown="G end"),
+    _action("in", "l right enter", "open", "unfold, or step in", "inward"),
+    _action("out", "h left", "fold", "fold, or step out", "outward"),
+    _action(
+        "in_all",
+        "L shift+l",
         "unfold all",
         "unfold everything below this line",
-        _G,
         "unfold_all",
         shown="L",
     ),
-    Action(
-        "layers.out_all",
-        ("H", "shift+h"),
-        "fold all",
-        "fold the whole tree",
-        _G,
-        "fold_all",
-        shown="H",
-    ),
-    Action("layers.tab_next", ("right_square_bracket",), "tab", "next pane tab", _G, "tab(1)"),
-    Action("layers.tab_before", ("left_square_bracket",), "tab", "pane tab before", _G, "tab(-1)"),
-    Action(
-        "layers.zoom", ("plus",), "zoom", "give the whole width to this pane, or back", _G, "zoom"
-    ),
-    Action("layers.copy", ("y",), "copy", "copy the full names of these modules", _G, "copy"),
+    _action("out_all", "H shift+h", "fold all", "fold the whole tree", "fold_all", shown="H"),
+    _action("tab_next", "right_square_bracket", "tab", "next pane tab", "tab(1)"),
+    _action("tab_before", "left_square_bracket", "tab", "pane tab before", "tab(-1)"),
+    _action("zoom", "plus", "zoom", "give the whole width to this pane, or back"),
+    _action("copy", "y", "copy", "copy the full names of these modules"),
 )
 
 OF_THE_TREE = frozenset(

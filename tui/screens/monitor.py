@@ -10,27 +10,32 @@ from textual.widget import Widget
 from finetune_tui.core.hardware import Hardware
 from finetune_tui.core.text import duration, plain, plain_lines
 from finetune_tui.tui.screens.following import Following
+from finetune_tui.tui.screens.monitor_difference import Before, difference_lines
+from finetune_tui.tui.screens.monitor_hardware import hardware_facts, shares
 from finetune_tui.tui.screens.monitor_lines import (
     hardware_line,
-    hardware_title,
+    hardware_name,
     log_lines,
     name_line,
     number_lines,
     outcome_lines,
     outcome_title,
+    pause_lines,
+    pause_title,
     phase_lines,
     progress_line,
-    sample_lines,
     time_of_day,
 )
+from finetune_tui.tui.screens.monitor_samples import sample_lines
 from finetune_tui.tui.widgets.curve import CurveOptions, curve_lines, sparkline
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, clip_left, dim, line, rule
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, clip_left, dim, line, rule, wrap
 from finetune_tui.tui.widgets.plot import Series
 
-TABS = ("log", "samples", "config", "output")
+TABS = ("log", "samples", "config", "diff", "output")
 _NARROW = 60  # columns below which all is one column
 _WIDE = 100  # columns from which there is a side
 _OUTPUT_TAIL = 64 * 1024  # bytes
+_RECOVERIES = 2  # the newest, told beside the plot
 
 
 class Monitor(Widget):
@@ -54,6 +59,7 @@ class Monitor(Widget):
         self._seen: Hardware | None = None
         self._output = ""
         self._config = ""
+        self.before: Before | None = None
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -72,6 +78,7 @@ class Monitor(Widget):
         """The run as it is at `now` (seconds since 1970); `seen`: this machine."""
         if following is not self.following:
             self.following = following
+            self.before = None
             self._config = _read_start(following.run.spec_path)
         self._now, self._seen = now, seen
         if self.tab == "output":
@@ -184,14 +191,17 @@ class Monitor(Widget):
         return rule(width, ["loss", legend, held_out], keys)
 
     def _middle(self, following: Following, width: int, narrow: bool) -> list[Line]:
-        """While it runs the machine, afterwards how it ended."""
+        """While it runs the machine, while it waits why, afterwards how it ended."""
         if not following.is_alive:
             lines = outcome_lines(following, width)
             return lines if narrow else [rule(width, [outcome_title(following)]), *lines]
-        measured = hardware_line(following.curves.hardware, self._seen, width)
+        if following.is_paused:
+            lines = pause_lines(following, width)
+            return lines if narrow else [rule(width, [pause_title(following)]), *lines]
+        measured = hardware_line(following, self._seen, width)
         if narrow:
             return [measured]
-        return [rule(width, [hardware_title(following.curves.hardware, self._seen)]), measured]
+        return [rule(width, [hardware_name(following, self._seen)]), measured]
 
     def _tab_rule(self, width: int) -> Line:
         tabs = [
@@ -216,6 +226,7 @@ class Monitor(Widget):
         builders: dict[str, Callable[[], Sequence[Line]]] = {
             "log": lambda: log_lines(following, width),
             "samples": lambda: sample_lines(following, width),
+            "diff": lambda: difference_lines(following.spec, self.before, width),
             "config": lambda: _text_lines(self._config, "spec.yaml cannot be read"),
             "output": lambda: _text_lines(self._output, "the worker has printed nothing"),
         }
@@ -229,10 +240,16 @@ class Monitor(Widget):
 
 def side_lines(following: Following, width: int, height: int, now: float) -> list[Line]:
     """What a wide terminal has room for: the run's facts and three small plots."""
-    facts = _facts(following, now)
     lines = [rule(width, ["run"])]
-    for name, value in facts:
+    for name, value in _facts(following, now):
         lines.append(line(dim(f" {name:<9}"), clip_left(value, width - 11)))
+    for recovery in following.recoveries[-_RECOVERIES:]:
+        first, *rest = wrap(recovery, max(width - 2, 10))[:4]
+        lines += [
+            line(Span(f" {first}", "warn")),
+            *(line(Span(f" {each}", "warn")) for each in rest),
+        ]
+    lines += _gpu_lines(following, width)
     plots: tuple[tuple[str, str, Series], ...] = (
         ("learning rate", "", following.learning_rate.by_step),
         ("gradient norm", "", following.grad_norm.by_step),
@@ -245,6 +262,18 @@ def side_lines(following: Following, width: int, height: int, now: float) -> lis
             lines += [rule(width, [last[0]]), *last[1:]]
             lines.append(())
     return lines[:height]
+
+
+def _gpu_lines(following: Following, width: int) -> list[Line]:
+    """Whose memory the GPU's is; nothing on a machine without one."""
+    chosen = following.spec.gpus if following.spec else ()
+    lines: list[Line] = []
+    for gpu in hardware_facts(following.curves.hardware, None, chosen)["gpus"]:
+        whose = shares(gpu)
+        if whose:
+            lines.append(rule(width, [f"GPU{gpu.get('index', 0)} memory"]))
+            lines += [line(dim(f" {who:<9}"), words) for who, words in whose]
+    return lines
 
 
 def _facts(following: Following, now: float) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """What the monitor says of a run, as lines: pure functions of what was followed and of the time."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune_tui.core.hardware import Hardware
@@ -9,6 +9,11 @@ from finetune_tui.core.runs.state import Status
 from finetune_tui.core.runs.words import number as known
 from finetune_tui.core.text import count, duration, percent, plain, size
 from finetune_tui.tui.screens.following import Following, PhaseRow
+from finetune_tui.tui.screens.monitor_hardware import (
+    hardware_facts,
+    hardware_parts,
+    hardware_title,
+)
 from finetune_tui.tui.widgets.lines import (
     Line,
     Span,
@@ -24,6 +29,14 @@ from finetune_tui.tui.widgets.lines import (
 )
 from finetune_tui.tui.widgets.plot import number
 from finetune_tui.tui.widgets.status_mark import status_span
+
+_LOG_STYLES: Mapping[str, str] = {
+    "failed": "bad",
+    "warning": "warn",
+    "recovered": "warn",
+    "paused": "warn",
+    "finished": "good",
+}
 
 
 def bar(done: float, total: float, width: int) -> tuple[Span, Span]:
@@ -51,12 +64,24 @@ def _state_span(following: Following) -> Span:
     status = following.liveness.status
     if following.is_stopping:
         return Span("◼ stopping: a checkpoint first", "warn")
+    if following.is_pausing:
+        return Span("‖ pausing after this batch", "warn")
+    if following.is_paused:
+        return status_span(status, following.state.phase or status.value)
+    if following.liveness.is_released:
+        return status_span(status, "paused, the machine is free")
     phase = following.phases.current
     if status is Status.RUNNING and phase and phase.name not in ("training", "starting"):
         return status_span(status, f"{phase.name}{_of(phase)}")
-    if status is Status.RUNNING and following.curves.attempt > 1:
-        return status_span(status, f"running, attempt {following.curves.attempt}")
-    return status_span(status)
+    return status_span(status, _running(following) if status is Status.RUNNING else None)
+
+
+def _running(following: Following) -> str:
+    words = "running"
+    if following.curves.attempt > 1:
+        words += f", attempt {following.curves.attempt}"
+    times = len(following.recoveries)
+    return words + (f", recovered {times}×" if times else "")
 
 
 def _of(phase: PhaseRow) -> str:
@@ -94,6 +119,8 @@ def _times(following: Following, now: float) -> Line:
     left = following.seconds_left()
     if left is None or following.step >= (following.total_steps or 0):
         return line(elapsed)
+    if following.is_paused:
+        return line(elapsed, dim(f" +{duration(left)} once it goes on"))
     return line(elapsed, dim(f" +{duration(left)} → "), time_of_day(now + left, now))
 
 
@@ -117,8 +144,12 @@ def number_lines(following: Following, width: int, rows: int) -> list[Line]:
 
 
 def _best(following: Following) -> Span:
-    best = following.curves.best
-    return dim(f" (best {number(best[1])}@{best[0]})" if best else "")
+    """` (best .441@560 patience 1/3)`: how many evaluations in a row brought nothing better."""
+    best, patience = following.curves.best, following.patience
+    if not best:
+        return dim("")
+    told = f" patience {patience[0]}/{patience[1]}" if patience else ""
+    return dim(f" (best {number(best[1])}@{best[0]}{told})")
 
 
 def _number(value: float | None) -> str:
@@ -193,59 +224,36 @@ def _phase_facts(row: PhaseRow, following: Following) -> str:
     return ""
 
 
-def hardware_line(event: Mapping[str, Any] | None, seen: Hardware | None, width: int) -> Line:
+def pause_title(following: Following) -> str:
+    return f"{following.state.phase or 'paused'} at step {following.step}"
+
+
+def pause_lines(following: Following, width: int) -> list[Line]:
+    """Why it waits, and the way on."""
+    why = following.state.why or "paused"
+    lines = [line(" ", Span(words, "warn")) for words in wrap(plain(why, 400), width - 2)[:3]]
+    keys = [key("P", "checkpoint and let go", "release"), key("S", "stop", "stop")]
+    if following.state.phase == "disk full":
+        return lines + _keys(
+            [line(dim("it goes on by itself when there is room")), *keys[1:]], width
+        )
+    return lines + _keys([key("p", "go on", "go_on"), *keys], width)
+
+
+def hardware_line(following: Following, seen: Hardware | None, width: int) -> Line:
     """GPU (or processor), memory and disk: from the run's last event, else from here."""
-    facts = dict(event) if event is not None else _as_event(seen)
-    parts = [_gpu(gpu) for gpu in facts.get("gpus") or () if isinstance(gpu, Mapping)]
-    if not parts and known(facts.get("cpu_percent")) is not None:
-        parts.append(line(dim("cpu "), f"{facts['cpu_percent']:.0f}%"))
-    used, total = known(facts.get("memory_used")), known(facts.get("memory_total"))
-    if used is not None and total is not None:
-        parts.append(line(dim("ram "), f"{_gib(used)}/{size(total)}"))
-    free = known(facts.get("disk_free"))
-    if free is not None:
-        parts.append(line(dim("disk "), size(free), dim(" free")))
+    start = following.curves.start or {}
+    parts = hardware_parts(_facts(following, seen), known(start.get("predicted_device")))
     return _flowed(parts, width, 1)[0] if parts else line(dim(" nothing measured yet"))
 
 
-def hardware_title(event: Mapping[str, Any] | None, seen: Hardware | None) -> str:
-    facts = dict(event) if event is not None else _as_event(seen)
-    gpus = [gpu for gpu in facts.get("gpus") or () if isinstance(gpu, Mapping)]
-    if not gpus:
-        return "CPU"
-    first = f"GPU{gpus[0].get('index', 0)} {plain(str(gpus[0].get('name') or ''), 30)}".rstrip()
-    return first + (f" +{len(gpus) - 1}" if len(gpus) > 1 else "")
+def hardware_name(following: Following, seen: Hardware | None) -> str:
+    return hardware_title(_facts(following, seen))
 
 
-def _as_event(seen: Hardware | None) -> dict[str, Any]:
-    if seen is None:
-        return {}
-    gpus = [
-        {
-            name: getattr(gpu, name)
-            for name in ("index", "name", "total", "used", "utilization", "temperature", "power")
-        }
-        for gpu in seen.gpus
-    ]
-    names = ("cpu_percent", "memory_used", "memory_total", "disk_free")
-    return {"gpus": gpus, **{name: getattr(seen, name) for name in names}}
-
-
-def _gpu(gpu: Mapping[str, Any]) -> Line:
-    parts: list[str] = []
-    if known(gpu.get("utilization")) is not None:
-        parts.append(f"{gpu['utilization']:.0f}%")
-    used, total = known(gpu.get("used")), known(gpu.get("total"))
-    if used is not None and total is not None:
-        parts.append(f"{_gib(used)}/{size(total)}")
-    for name, unit in (("temperature", "°C"), ("power", "W")):
-        if known(gpu.get(name)) is not None:
-            parts.append(f"{gpu[name]:.0f}{unit}")
-    return line("  ".join(parts) if parts else dim("says nothing"))
-
-
-def _gib(value: float) -> str:
-    return f"{value / 2**30:.1f}"
+def _facts(following: Following, seen: Hardware | None) -> dict[str, Any]:
+    chosen = following.spec.gpus if following.spec else ()
+    return hardware_facts(following.curves.hardware, seen, chosen)
 
 
 def outcome_title(following: Following) -> str:
@@ -254,6 +262,8 @@ def outcome_title(following: Following) -> str:
         return "what changed"
     if status in (Status.ELSEWHERE, Status.BROKEN):
         return {Status.ELSEWHERE: "on another machine"}.get(status, "cannot be read")
+    if following.liveness.is_released:
+        return f"paused at step {following.step}, the machine is free"
     at = f"at step {following.step}" if following.has_steps else "before the first step"
     return f"why it failed {at}" if status is Status.FAILED else f"{status.value} {at}"
 
@@ -330,7 +340,8 @@ def _next_keys(following: Following) -> list[Line]:
     if following.no_resume is None:
         step = following.run.newest_checkpoint_step()
         start = f"resume from step {step}" if step else "start again from step 0"
-        keys.append(key("r", start, "resume"))
+        is_released = following.liveness.is_released
+        keys.append(key("p" if is_released else "r", start, "go_on" if is_released else "resume"))
     else:
         keys.append(line(dim(following.no_resume)))
     output = key("l", "output", "show_tab('output')")
@@ -346,31 +357,8 @@ def log_lines(following: Following, width: int) -> list[Line]:
             continue  # a phase is told as it begins and as it ends
         before = entry.text
         at = time_of_day(entry.time) if entry.time is not None else "     "
-        style = {"failed": "bad", "warning": "warn", "finished": "good"}.get(entry.kind, "")
+        style = _LOG_STYLES.get(entry.kind, "")
         texts = wrap(entry.text, max(width - 8, 10))
         lines.append(line(dim(f" {at} "), Span(texts[0], style)))
         lines += [line(" " * 7, Span(text, style)) for text in texts[1:]]
     return lines or [line(dim(" nothing yet"))]
-
-
-def sample_lines(following: Following, width: int) -> list[Line]:
-    """Held-out prompts with the model's replies, the newest first."""
-    lines: list[Line] = []
-    for sample in reversed(following.curves.samples):
-        mark = {True: Span("✓", "good"), False: Span("✗", "bad"), None: dim("·")}[sample.correct]
-        lines.append(line(" ", mark, dim(f" step {sample.step}  "), dim(plain(sample.prompt, 400))))
-        lines += _labelled("said", sample.reply, width)
-        if sample.correct is not True and sample.expected:
-            lines += _labelled("want", sample.expected, width)
-    return lines or [line(dim(" no samples: they come when replies are measured (eval_replies)"))]
-
-
-def _labelled(label: str, text: str, width: int) -> list[Line]:
-    first, *rest = wrap(plain(text, 1000).strip(), max(width - 9, 10))
-    return [line(dim(f"   {label} "), first), *(line(" " * 8, words) for words in rest)]
-
-
-def text_lines(text: str) -> Callable[[int, int], list[Line]]:
-    """Plain text as it is, one line a line."""
-    lines = [line(f" {plain(one)}") for one in text.splitlines()]
-    return lambda _width, _height: lines or [line(dim(" empty"))]

@@ -9,9 +9,9 @@ from textual.timer import Timer
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.text import plain
-from finetune_tui.tui.actions import Action
+from finetune_tui.tui.actions import Action, ActionGroup
 from finetune_tui.tui.screens.place import Place
-from finetune_tui.tui.screens.train import ask_to_stop, open_monitor, resume
+from finetune_tui.tui.screens.run_requests import ask_to_pause, ask_to_stop, open_monitor, resume
 from finetune_tui.tui.widgets.lines import (
     Line,
     Lines,
@@ -30,20 +30,11 @@ _Look = tuple[Sequence[RunDirectory] | None, dict[RunDirectory, RunFacts], float
 
 _LIST_EVERY = 3  # ticks of a second between two looks for new runs
 _PAGE = 10
+_OF_A_RUN = frozenset({"open", "resume", "go_on", "pause", "stop", "copy", "copy_path"})
 _NARROW = 60  # columns
 
 
-def _action(
-    verb: str,
-    keys: str,
-    words: str,
-    help: str,
-    run: str = "",
-    footer: bool = False,
-    shown: str | None = None,
-) -> Action:
-    names = tuple(keys.split())
-    return Action(f"runs.{verb}", names, words, help, "runs", run or verb, footer, shown)
+_action = ActionGroup("runs")
 
 
 class RunsPlace(Place, can_focus=True):
@@ -53,6 +44,8 @@ class RunsPlace(Place, can_focus=True):
     actions: ClassVar[tuple[Action, ...]] = (
         _action("open", "enter l right", "open", "watch this run in Train", "", True, "enter"),
         _action("resume", "r", "resume", "go on from its newest checkpoint", footer=True),
+        _action("pause", "p", "pause…", "hold it, or let it go with a checkpoint", footer=True),
+        _action("go_on", "p r", "go on", "go on with what is paused", footer=True, shown="p"),
         _action("stop", "S", "stop…", "stop it after this step, with a checkpoint", footer=True),
         _action("copy", "y", "copy id", "copy the run's name", footer=True),
         _action("copy_path", "Y", "copy path", "copy the path of the run's folder", footer=True),
@@ -106,13 +99,16 @@ class RunsPlace(Place, can_focus=True):
         return self.query_one(RunTable)
 
     def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
-        if action not in ("open", "resume", "stop", "copy", "copy_path") or not self.is_mounted:
+        if action not in _OF_A_RUN or not self.is_mounted:
             return True
         facts = self._selected_facts()
         if action == "resume":
             return facts is not None and not facts.liveness.is_alive and _may_resume(facts)
-        if action == "stop":
-            return facts is not None and facts.liveness.is_alive
+        if action == "go_on":
+            return facts is not None and facts.liveness.status is Status.PAUSED
+        if action in ("stop", "pause"):
+            is_alive = facts is not None and facts.liveness.is_alive
+            return is_alive and (action == "stop" or not self.check_action("go_on", ()))
         return self.table.selected is not None
 
     # Reading
@@ -194,6 +190,13 @@ class RunsPlace(Place, can_focus=True):
         if self.table.selected:
             resume(self, self.table.selected)
 
+    def action_go_on(self) -> None:
+        self.action_resume()
+
+    def action_pause(self) -> None:
+        if self.table.selected:
+            ask_to_pause(self, self.table.selected)
+
     def action_stop(self) -> None:
         if self.table.selected:
             ask_to_stop(self, self.table.selected)
@@ -221,7 +224,8 @@ class RunsPlace(Place, can_focus=True):
 
 
 def _may_resume(facts: RunFacts) -> bool:
-    return facts.liveness.status not in (Status.FINISHED, Status.ELSEWHERE, Status.BROKEN)
+    not_here = (Status.FINISHED, Status.ELSEWHERE, Status.BROKEN, Status.PAUSED)
+    return facts.liveness.status not in not_here
 
 
 def _nothing_yet(width: int) -> list[Line]:

@@ -6,12 +6,14 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from finetune_tui.tui.screens.checks import Check, check_lines, refusal
+from finetune_tui.tui.screens.train_rehearsal import Foresight, next_lines, rehearsal_lines
 from finetune_tui.tui.session import Session
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, key, line, rule, wrap
+from finetune_tui.tui.widgets.lines import Line, Lines, dim, line, rule, wrap
 from finetune_tui.tui.widgets.settings_form import SettingsForm
 
 _WIDE = 100  # columns from which the checks stand beside the form
 _HEADING = "before you start"
+_LEAST_FORM = 8  # rows that stay for the settings
 
 
 class SettingsView(Widget):
@@ -27,8 +29,10 @@ class SettingsView(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._checks: list[Check] = []
+        self._foresight = Foresight()
+        self._disk_free: int | None = None
         self._watched: str | None = None
-        self._title = ""
+        self._rows = 0
 
     def compose(self) -> ComposeResult:
         yield Lines(self._check_lines, id="settings-checks")
@@ -38,12 +42,27 @@ class SettingsView(Widget):
     def form(self) -> SettingsForm:
         return self.query_one(SettingsForm)
 
-    def show(self, session: Session, found: list[Check], watched: str | None) -> None:
-        """watched: the run whose monitor is a key away."""
-        self._checks, self._watched = found, watched
+    def show(
+        self, session: Session, found: list[Check], foresight: Foresight, watched: str | None
+    ) -> None:
+        """foresight: what is known of this spec. watched: the run whose monitor is a key away."""
+        self._checks, self._foresight, self._watched = found, foresight, watched
+        self._disk_free = session.hardware.disk_free if session.hardware else None
         if not self.form.is_editing:
-            self.form.show(session.spec)
+            self.form.show(session.spec, session.data.rows if session.data else None)
+        self._share_height()
         self.query_one("#settings-checks", Lines).update()
+
+    def _share_height(self) -> None:
+        """Over the form the checks take what they need; beside it the whole height."""
+        width, height = self.size
+        if not width:
+            return
+        rows = min(len(self._check_lines(width, 0)), max(height - _LEAST_FORM, 7))
+        wanted = 0 if self.has_class("-wide") else rows
+        if wanted != self._rows:
+            self._rows = wanted
+            self.query_one("#settings-checks").styles.height = wanted or "1fr"
 
     def on_resize(self) -> None:
         wide = self.size.width >= _WIDE
@@ -53,23 +72,17 @@ class SettingsView(Widget):
             self.move_child(checks, after=-1)
         elif not wide and self.children[0] is not checks:
             self.move_child(checks, before=0)
+        self._share_height()
 
-    def _check_lines(self, width: int, height: int) -> Sequence[Line]:
-        tall = height > len(self._checks) + 2
+    def _check_lines(self, width: int, _height: int) -> Sequence[Line]:
+        tall = self.has_class("-wide")
         lines = [rule(width, [_HEADING]), *check_lines(self._checks, width, 3 if tall else 1)]
-        why_not = refusal(self._checks)
-        if tall:
-            lines.append(())
-        if why_not:
-            lines.append(line(Span(" ✗ cannot start yet", "bad")))
-        else:
-            lines.append(line(" ", key("s", "start", "start")))
-        if self._watched:
-            watching = key("w", f"watch {self._watched}", "watch")
-            lines[-1] = line(lines[-1], "   ", watching)
-        if tall:
-            lines += _advice(width)
-        return lines
+        lines += [()] if tall else []
+        can_start = refusal(self._checks) is None
+        lines += next_lines(self._foresight, can_start, self._watched, width)
+        lines += [()] if tall and self._foresight.rehearsal else []
+        lines += rehearsal_lines(self._foresight, self._disk_free, width, tall)
+        return lines + _advice(width) if tall else lines
 
 
 def _advice(width: int) -> list[Line]:

@@ -10,14 +10,25 @@ from finetune_tui.core.data.report import DataReport
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.text import plain
+from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.actions import Action
-from finetune_tui.tui.screens.ask import AskScreen
+from finetune_tui.tui.screens.ask import ChoiceScreen
 from finetune_tui.tui.screens.checks import checks, refusal
 from finetune_tui.tui.screens.following import Following, Reading, RunReader
 from finetune_tui.tui.screens.monitor import Monitor
+from finetune_tui.tui.screens.monitor_difference import Before, run_before
 from finetune_tui.tui.screens.place import Place
+from finetune_tui.tui.screens.run_requests import (
+    ask_to_pause,
+    ask_to_stop,
+    open_monitor,
+    request,
+    resume,
+)
 from finetune_tui.tui.screens.settings import SettingsView
 from finetune_tui.tui.screens.train_actions import MONITOR, SETTINGS, TRAIN_ACTIONS
+from finetune_tui.tui.screens.train_gpus import chosen_gpu, gpu_options
+from finetune_tui.tui.screens.train_rehearsal import Rehearsing
 from finetune_tui.tui.widgets.lines import Lines
 from finetune_tui.tui.widgets.settings_form import SettingsForm
 from finetune_tui.tui.widgets.status import StatusLine
@@ -43,6 +54,7 @@ class TrainPlace(Place, can_focus=True):
         self._data_error: str | None = None
         self._timer: Timer | None = None
         self._were_reachable: tuple[bool, ...] = ()
+        self._rehearsing = Rehearsing(self, self._show)
 
     def compose(self) -> ComposeResult:
         with ContentSwitcher(initial="train-settings"):
@@ -51,6 +63,9 @@ class TrainPlace(Place, can_focus=True):
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(1.0, self._poll, pause=True)
+
+    def on_unmount(self) -> None:
+        self._rehearsing.leave()
 
     def on_shown(self) -> None:
         self.focus()
@@ -70,10 +85,12 @@ class TrainPlace(Place, can_focus=True):
         self._show()
 
     def one_level_out(self) -> bool:
-        was_watching = self.is_watching
-        if was_watching:
+        if self.is_watching:
             self.action_new_run()
-        return was_watching
+            return True
+        was_rehearsing = self._rehearsing.is_going_on
+        self._rehearsing.cancel()
+        return was_rehearsing
 
     def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
         if action in SETTINGS:
@@ -88,12 +105,18 @@ class TrainPlace(Place, can_focus=True):
         following = self.following
         if following is None:
             return False
-        if action == "stop":
+        if action == "go_on":
+            return following.may_go_on
+        if action == "pause":
+            is_waiting = following.is_paused or following.may_go_on
+            return self._is_possible("stop") and not is_waiting
+        if action in ("stop", "release"):
             return following.is_alive and not following.is_stopping
         if action == "checkpoint":
             return following.is_alive and not following.is_stopping and following.has_steps
         if action == "resume":
-            return not following.is_alive and following.no_resume is None
+            is_ended = not following.is_alive and not following.may_go_on
+            return is_ended and following.no_resume is None
         return action != "own_data" or not following.is_alive
 
     # Following a run
@@ -163,8 +186,11 @@ class TrainPlace(Place, can_focus=True):
             self.query_one(Monitor).show(self.following, now, self.session.hardware)
         else:
             watched = plain(self.following.run.short_id) if self.following else None
-            found = checks(self.session, self._data_error)
-            self.query_one(SettingsView).show(self.session, found, watched)
+            if self.session.manifest is not None:
+                self._rehearsing.look(self.session.current_spec())
+            foresight = self._rehearsing.foresight
+            found = checks(self.session, self._data_error, foresight.rehearsal)
+            self.query_one(SettingsView).show(self.session, found, foresight, watched)
 
     # Settings
 
@@ -198,18 +224,18 @@ class TrainPlace(Place, can_focus=True):
 
     def _read_data(self) -> None:
         """The report on the files of the spec, read once beside the screen."""
-        files, report = self.session.data_files, self.session.data
-        if not files or (report is not None and report.files == files):
+        sources = self.session.spec.train_files
+        if not sources or self.session.has_read_data:
             return
         self._data_error = None
 
         def have_read(found: DataReport) -> None:
-            if files == self.session.data_files:
+            if sources == self.session.spec.train_files:
                 self.session.data = found
                 self.finetune.session_changed()
 
         self.finetune.in_thread(
-            lambda: self.services.read_data(files), have_read, "data of Train", self._data_failed
+            lambda: self.services.read_data(sources), have_read, "data of Train", self._data_failed
         )
 
     def _data_failed(self, error: UserError) -> None:
@@ -217,16 +243,8 @@ class TrainPlace(Place, can_focus=True):
         self._show()
 
     def action_start(self) -> None:
-        if self._is_starting:
-            return
-        why_not = refusal(checks(self.session, self._data_error))
-        if why_not:
-            self.finetune.say(why_not, wrong=True)
-            return
-        try:
-            spec = self.session.spec_to_run()
-        except UserError as error:
-            self.finetune.say_error(error)
+        spec = None if self._is_starting else self._spec_to_run()
+        if spec is None:
             return
         self._is_starting = True
         self.finetune.say("starting…")
@@ -243,6 +261,51 @@ class TrainPlace(Place, can_focus=True):
         self.finetune.say(f"{plain(run.id)} started; it goes on when you leave")
         self.app.call_later(open_monitor, self, run)
 
+    def _spec_to_run(self) -> Spec | None:
+        """The spec when nothing is in its way; else what is has been said."""
+        why_not = refusal(checks(self.session, self._data_error))
+        try:
+            if why_not:
+                raise UserError(why_not)
+            return self.session.spec_to_run()
+        except UserError as error:
+            self.finetune.say_error(error)
+            return None
+
+    def action_rehearse(self) -> None:
+        spec = None if self._rehearsing.is_going_on else self._spec_to_run()
+        if spec is not None:
+            self._rehearsing.begin(spec)
+
+    def action_cancel_rehearsal(self) -> None:
+        self._rehearsing.cancel()
+
+    def action_gpu(self) -> None:
+        """Choose where it trains; the GPU is kept by its UUID."""
+        hardware = self.session.hardware
+        options = gpu_options(hardware) if hardware else []
+        if not options:
+            why = hardware.gpu_error if hardware else "the machine is being measured"
+            self.finetune.say(
+                f"there is no GPU to choose from: {plain(why or 'none was found', 100)}"
+            )
+            return
+
+        def answered(chosen: str | None) -> None:
+            if chosen is None or hardware is None:
+                return
+            gpu = chosen_gpu(hardware, chosen)
+            self._set(gpus=[gpu.uuid] if gpu and gpu.uuid else [])
+
+        self.app.push_screen(ChoiceScreen("Which GPU?", options), answered)
+
+    def _set(self, **values: object) -> None:
+        try:
+            self.session.change_spec(**values)
+        except UserError as error:
+            self.finetune.say_error(error)
+        self.finetune.session_changed()
+
     # Monitor
 
     def action_new_run(self) -> None:
@@ -254,13 +317,20 @@ class TrainPlace(Place, can_focus=True):
         if self.following:
             ask_to_stop(self, self.following.run)
 
+    def action_pause(self) -> None:
+        if self.following:
+            ask_to_pause(self, self.following.run)
+
+    def action_go_on(self) -> None:
+        self.action_resume()
+
+    def action_release(self) -> None:
+        if self.following:
+            request(self, self.following.run, "release")
+
     def action_checkpoint(self) -> None:
         if self.following:
-            run = self.following.run
-            self.finetune.in_thread(
-                lambda: self.services.request(run, "checkpoint"),
-                lambda _: self.finetune.say("asked for a checkpoint after this step"),
-            )
+            request(self, self.following.run, "checkpoint")
 
     def action_resume(self) -> None:
         if self.following:
@@ -280,9 +350,27 @@ class TrainPlace(Place, can_focus=True):
 
     def action_turn_tab(self, by: int) -> None:
         self.query_one(Monitor).next_tab(by)
+        self._compare()
 
     def action_show_tab(self, name: str) -> None:
         self.query_one(Monitor).show_tab(name)
+        self._compare()
+
+    def _compare(self) -> None:
+        """For the diff tab: the run to hold this one against, looked for once."""
+        monitor, following = self.query_one(Monitor), self.following
+        if monitor.tab != "diff" or monitor.before or following is None or following.spec is None:
+            return
+        run, spec = following.run, following.spec
+
+        def found(before: Before) -> None:
+            if following is self.following:
+                monitor.before = before
+                monitor.redraw()
+
+        self.finetune.in_thread(
+            lambda: run_before(run, self.services.list_runs(), spec), found, group="difference"
+        )
 
     def action_copy_path(self) -> None:
         if self.following:
@@ -305,38 +393,3 @@ class TrainPlace(Place, can_focus=True):
         message.stop()
         if message.action:
             await self.run_action(message.action)
-
-
-def ask_to_stop(place: Place, run: RunDirectory) -> None:
-    """The only question before something ends: stop with a checkpoint."""
-
-    def answered(yes: bool | None) -> None:
-        if yes:
-            place.finetune.in_thread(
-                lambda: place.services.request(run, "stop"),
-                lambda _: place.finetune.say("asked it to stop; it writes a checkpoint first"),
-            )
-
-    explanation = "It writes a checkpoint first; r goes on from there."
-    place.app.push_screen(
-        AskScreen(f"Stop {plain(run.short_id)}?", explanation, "stop it"), answered
-    )
-
-
-def resume(place: Place, run: RunDirectory) -> None:
-    """Go on from the newest checkpoint, and watch it."""
-
-    def resumed(_: object) -> None:
-        place.finetune.say(f"{plain(run.short_id)} goes on")
-        place.app.call_later(open_monitor, place, run)
-
-    place.finetune.in_thread(lambda: place.services.resume_run(run), resumed, group="start")
-
-
-async def open_monitor(place: Place, run: RunDirectory) -> None:
-    """Go to Train and watch this run there."""
-    place.session.monitored = run
-    await place.finetune.action_show_place("train")
-    train = place.finetune.place
-    if isinstance(train, TrainPlace):
-        train.watch_run(run)

@@ -1,21 +1,8 @@
 """What a person can do in Train: some of it before a run, some of it while one is watched."""
 
-from finetune_tui.tui.actions import Action
+from finetune_tui.tui.actions import Action, ActionGroup
 
-_GROUP = "train"
-
-
-def _action(
-    verb: str,
-    keys: str,
-    words: str,
-    help: str,
-    run: str = "",
-    footer: bool = False,
-    shown: str | None = None,
-) -> Action:
-    names = tuple(keys.split())
-    return Action(f"train.{verb}", names, words, help, _GROUP, run or verb, footer, shown)
+_action = ActionGroup("train")
 
 
 TRAIN_ACTIONS: tuple[Action, ...] = (
@@ -23,7 +10,16 @@ TRAIN_ACTIONS: tuple[Action, ...] = (
     _action("edit", "enter", "edit", "type a value, or turn a choice", footer=True),
     _action("turn_on", "l right", "next", "the next value of a choice", "turn(1)"),
     _action("turn_back", "h left", "back", "the value before of a choice", "turn(-1)"),
+    _action(
+        "rehearse", "R", "rehearse", "a few real steps, to know memory, time and disk", footer=True
+    ),
+    _action("gpu", "d", "GPU…", "choose the GPU, by what is free on it", footer=True),
     _action("watch", "w", "watch", "the monitor of the run that was watched last", footer=True),
+    _action("pause", "p", "pause…", "hold, or checkpoint and let go of the machine", footer=True),
+    _action(
+        "release", "P", "let go", "write a checkpoint and free the machine; p goes on from there"
+    ),
+    _action("go_on", "p r", "go on", "go on with what is paused", footer=True, shown="p"),
     _action("stop", "S", "stop…", "stop after this step, with a checkpoint", footer=True),
     _action("checkpoint", "c", "checkpoint", "write a checkpoint now", footer=True),
     _action("resume", "r", "resume", "go on from the newest checkpoint", footer=True),
@@ -34,6 +30,7 @@ TRAIN_ACTIONS: tuple[Action, ...] = (
     _action("toggle_time", "x", "axis", "steps or time along the plot"),
     _action("next_tab", "right_square_bracket", "tabs", "the next tab", "turn_tab(1)", True, "[ ]"),
     _action("last_tab", "left_square_bracket", "tab", "the tab before", "turn_tab(-1)"),
+    _action("difference", "D", "diff", "what differs from the run before", "show_tab('diff')"),
     _action("output", "l", "output", "what the worker printed", "show_tab('output')"),
     _action("copy_path", "Y", "copy path", "copy the path of the adapter, or of the run"),
     _action("down", "j down", "down", "down a line", "move(1)"),
@@ -44,9 +41,12 @@ TRAIN_ACTIONS: tuple[Action, ...] = (
 
 
 # The methods that only work while the settings are shown, and those of the monitor.
-SETTINGS = frozenset({"start", "edit", "turn", "watch"})
+SETTINGS = frozenset({"start", "edit", "turn", "watch", "rehearse", "gpu"})
 MONITOR = frozenset(
     {
+        "pause",
+        "go_on",
+        "release",
         "stop",
         "checkpoint",
         "resume",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.fields import Field
+from finetune_tui.core.tuning.schedule import steps_of, total_steps
 from finetune_tui.core.tuning.spec import FIELDS, Spec
 from finetune_tui.tui.widgets.lines import Line, Span, clip_left, dim, fit, line, rule
 from finetune_tui.tui.widgets.plot import number
@@ -13,48 +14,42 @@ from finetune_tui.tui.widgets.plot import number
 NAME = 29  # cells of a name; the longest has 27
 VALUE = 13
 
-# The first group is what people change; the last takes every key that is named nowhere.
+# The last group takes every key that is named nowhere.
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
-        "settings",
+        "method",
         (
-            "train_files",
-            "learning_rate",
-            "num_train_epochs",
-            "max_steps",
-            "lora_r",
-            "lora_alpha",
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "max_length",
+            *("lora_r", "lora_alpha", "lora_dropout"),
+            *("load_in_4bit", "load_in_8bit", "dtype"),
+            *("use_dora", "use_rslora", "init_lora_weights", "trainable_token_indices"),
         ),
     ),
     (
-        "memory",
+        "schedule",
         (
-            "load_in_4bit",
-            "load_in_8bit",
-            "dtype",
-            "gradient_checkpointing",
-            "optim",
-            "use_cpu",
-            "gpus",
+            *("learning_rate", "num_train_epochs", "max_steps"),
+            *("per_device_train_batch_size", "gradient_accumulation_steps"),
+            *("lr_scheduler_type", "warmup_steps", "max_grad_norm", "weight_decay"),
+            *("eval_steps", "eval_samples", "eval_replies"),
+            *("early_stopping_patience", "early_stopping_threshold", "load_best_model_at_end"),
         ),
     ),
     (
-        "learning",
+        "data",
         (
-            "lr_scheduler_type",
-            "warmup_steps",
-            "lora_dropout",
-            "use_rslora",
-            "weight_decay",
-            "max_grad_norm",
-            "completion_only_loss",
+            *("train_files", "eval_files", "eval_split", "max_length"),
+            *("completion_only_loss", "assistant_only_loss", "last_turn_only"),
+            *("packing", "train_sampling_strategy", "neftune_noise_alpha", "strict"),
         ),
     ),
-    ("measuring", ("eval_files", "eval_split", "eval_steps", "eval_replies", "save_steps")),
-    ("the rest", ("name", "strict", "seed")),
+    (
+        "speed",
+        (
+            *("gradient_checkpointing", "optim", "chunked_loss", "use_liger_kernel"),
+            *("torch_compile", "tf32", "use_cpu", "gpus"),
+        ),
+    ),
+    ("saving", ("save_steps", "save_total_limit", "report_to", "name", "seed")),
 )
 # Chosen in other places, or not a setting.
 _ELSEWHERE = frozenset({"task", "model_name_or_path", "preset", "modules"})
@@ -94,17 +89,7 @@ def moved(of: Sequence[Row], cursor: int, by: int) -> int:
 
 def value_words(spec: Spec, name: str) -> str:
     """A value as a person writes it: '2e-4', 'yes', 'train.jsonl +1', '–' for nothing."""
-    value = getattr(spec, name)
-    if value is None or value in ((), ""):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return number(value) if 0 < abs(value) < 1e-3 else f"{value:g}"
-    if isinstance(value, tuple):
-        first = plain(str(value[0]), 200).rpartition("/")[2]
-        return first + (f" +{len(value) - 1}" if len(value) > 1 else "")
-    return plain(str(value), 200)
+    return _words(getattr(spec, name))
 
 
 def edit_text(spec: Spec, name: str) -> str:
@@ -115,14 +100,32 @@ def edit_text(spec: Spec, name: str) -> str:
     return "" if value is None else value_words(spec, name)
 
 
-def help_words(spec: Spec, field: Field) -> str:
-    """The rule of thumb, with the number it comes to here."""
+def help_words(spec: Spec, field: Field, rows: int | None = None) -> str:
+    """The rule of thumb, with the number it comes to here. rows: the usable ones of the data, if known."""
+    total = total_steps(spec, rows)
     if field.name == "lora_alpha":
-        return f"2 × rank; the update is scaled × {number(scale(spec))}"
+        how = "alpha/√rank" if spec.use_rslora else "alpha/rank"
+        return f"2 × rank; scales by {how}: × {number(scale(spec))}"
     if field.name == "gradient_accumulation_steps":
-        rows = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
-        return f"{rows} rows a step; costs time, not memory"
+        at_once = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
+        return f"{at_once} rows a step; costs time, not memory"
+    if field.name == "num_train_epochs" and spec.max_steps > 0:
+        return f"{field.help}; here max_steps decides"
+    if total is None:
+        return field.help
+    if field.name == "num_train_epochs":
+        return f"{field.help}: {total} steps"
+    if field.name == "warmup_steps":
+        return f"{steps_of(spec.warmup_steps, total)} of {total} steps; {field.help}"
+    if field.name in ("eval_steps", "save_steps") and getattr(spec, field.name):
+        every = min(steps_of(getattr(spec, field.name), total), total)
+        return f"every {every} of {total} steps; {field.help}"
     return field.help
+
+
+def reason_words(field: Field) -> str:
+    """The default with its reason."""
+    return f"default {_words(field.default)}: {field.why}"
 
 
 def scale(spec: Spec) -> float:
@@ -138,13 +141,15 @@ def limits(field: Field) -> str:
         return "yes or no"
     if field.kind in ("whole", "number"):
         what = "a whole number" if field.kind == "whole" else "a number"
-        low = f" from {field.minimum:g}" if math.isfinite(field.minimum) else ""
-        high = f" to {field.maximum:g}" if math.isfinite(field.maximum) else ""
+        low = f" from {field.minimum:.12g}" if math.isfinite(field.minimum) else ""
+        high = f" to {field.maximum:.12g}" if math.isfinite(field.maximum) else ""
         return what + low + high
     return "names, separated by commas" if field.kind in ("files", "names") else "text"
 
 
-def form_line(spec: Spec, row: Row, width: int, under_cursor: bool) -> Line:
+def form_line(
+    spec: Spec, row: Row, width: int, under_cursor: bool, rows: int | None = None
+) -> Line:
     """One row: the name, its value, the rule of thumb."""
     if row.field is None:
         return rule(width, [line(dim(row.title))])
@@ -161,4 +166,17 @@ def form_line(spec: Spec, row: Row, width: int, under_cursor: bool) -> Line:
     room = width - name_width - VALUE
     if room <= 8:
         return fit(text, width)
-    return (*text, *fit(line(dim(help_words(spec, row.field))), room))
+    return (*text, *fit(line(dim(help_words(spec, row.field, rows))), room))
+
+
+def _words(value: object) -> str:
+    if value is None or value in ((), ""):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value) if 0 < abs(value) < 1e-3 else f"{value:g}"
+    if isinstance(value, tuple):
+        first = plain(str(value[0]), 200).rpartition("/")[2]
+        return first + (f" +{len(value) - 1}" if len(value) > 1 else "")
+    return plain(str(value), 200)

@@ -19,9 +19,10 @@ from finetune_tui.tui.widgets.form_rows import (
     help_words,
     limits,
     moved,
+    reason_words,
     rows,
 )
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line, wrap
 
 
 class FieldInput(Input):
@@ -42,7 +43,7 @@ class SettingsForm(Vertical):
     DEFAULT_CSS = """
     SettingsForm { layers: rows edit; height: 1fr; }
     SettingsForm #form-rows { layer: rows; }
-    SettingsForm #form-words { layer: rows; height: 1; }
+    SettingsForm #form-words { layer: rows; height: 3; }
     SettingsForm FieldInput {
         layer: edit; display: none; position: absolute; height: 1; border: none; padding: 0 1;
         background: $panel; color: $foreground;
@@ -62,6 +63,7 @@ class SettingsForm(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._spec = Spec()
+        self._data_rows: int | None = None
         self._rows = rows()
         self.cursor = moved(self._rows, 0, 1)
         self._error = ""
@@ -83,8 +85,9 @@ class SettingsForm(Vertical):
     def field_name(self) -> str:
         return self._rows[self.cursor].title
 
-    def show(self, spec: Spec) -> None:
-        self._spec = spec
+    def show(self, spec: Spec, data_rows: int | None = None) -> None:
+        """data_rows: the usable rows of the training files, when they have been read."""
+        self._spec, self._data_rows = spec, data_rows
         self._redraw()
 
     def move(self, by: int) -> None:
@@ -181,14 +184,19 @@ class SettingsForm(Vertical):
 
     def _lines(self, width: int, _height: int) -> Sequence[Line]:
         return [
-            form_line(self._spec, row, width, index == self.cursor)
+            form_line(self._spec, row, width, index == self.cursor, self._data_rows)
             for index, row in enumerate(self._rows)
         ]
 
-    def _words(self, _width: int, _height: int) -> Sequence[Line]:
+    def _words(self, width: int, height: int) -> Sequence[Line]:
+        """What the field under the cursor is, may hold, and why its default is what it is."""
         field = self._rows[self.cursor].field
-        if self._error:
-            return [line(Span(f" ✗ {self._error}", "bad"))]
         if field is None:
             return []
-        return [line(dim(f" {help_words(self._spec, field)}; {limits(field)}"))]
+        about = f"{help_words(self._spec, field, self._data_rows)}; {limits(field)}"
+        lines = [line(dim(f" {text}")) for text in wrap(about, width - 2)]
+        lines += [line(f" {text}") for text in wrap(reason_words(field), width - 2)]
+        if self._error:
+            error = wrap(f"✗ {self._error}", width - 2)
+            return [line(Span(f" {text}", "bad")) for text in error][:height]
+        return lines[:height]

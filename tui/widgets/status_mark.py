@@ -10,6 +10,7 @@ _MARKS: Mapping[Status, tuple[str, str]] = {
     Status.STARTING: ("▸", "accent"),
     Status.PREPARING: ("▸", "accent"),
     Status.RUNNING: ("▶", "good"),
+    Status.PAUSED: ("‖", "warn"),
     Status.FINISHED: ("✓", "good"),
     Status.STOPPED: ("■", "warn"),
     Status.FAILED: ("✗", "bad"),

@@ -20,7 +20,11 @@ TOKENS = {
     "weights": str(demo.MODEL_FOLDER),
     "name": "demo",
     "max_length": 256,
+    "completion_only_loss": True,
+    "assistant_only_loss": True,
+    "last_turn_only": False,
     "strict": False,
+    "examples": 1,
 }
 
 

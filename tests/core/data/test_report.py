@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune_tui.core.data import duplicates, report, source
 from finetune_tui.core.data.report import MAX_BARS, lengths_of, report_of
 
 
@@ -41,6 +43,34 @@ def test_notes_on_chats(tmp_path: Path) -> None:
     report = report_of([path])
     assert report.notes == ("1 row ends without an answer", "1 row offers tools")
     assert report.lengths.max == len("hibye")
+
+
+def test_a_large_file_is_sampled_and_the_report_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [json.dumps({"text": "x" * (1 + number % 100)}) for number in range(8000)]
+    rows[7000] = "{"
+    path.write_text("\n".join(rows))
+    monkeypatch.setattr(source, "SMALL", 0)
+    monkeypatch.setattr(source, "CHECKED", 10)
+    monkeypatch.setattr(report, "SAMPLED", 400)
+    told: list[tuple[int, int]] = []
+    found = report_of([path], progress=lambda *now: told.append(now))
+    assert found.rows == 8000
+    assert 400 <= found.looked_at <= 405
+    assert (found.lengths.min, found.lengths.max) == (1, 100)
+    assert 40 < found.lengths.median < 60
+    assert found.duplicates == 7899  # 100 texts and the broken line are the first of their kind
+    assert "a large file: lengths and notes are those of 40" in found.notes[0]
+    assert "7899 rows repeat earlier ones" in found.notes
+    assert [row.line for row in found.examples] == [1, 2, 3, 4, 5]
+    assert told[-1][1] == path.stat().st_size
+
+    monkeypatch.setattr(duplicates, "MOST", 50)
+    reckoned = report_of([path])
+    assert reckoned.duplicates != 7899
+    assert any("repeat earlier ones, reckoned from a part" in note for note in reckoned.notes)
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1))

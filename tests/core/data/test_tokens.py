@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from finetune_tui.core import demo
-from finetune_tui.core.data.rows import Row, row_from
-from finetune_tui.core.data.tokens import IGNORED, TokenRow, load_tokenizer, plain_chat, token_row
+from finetune_tui.core.data.formats import row_from
+from finetune_tui.core.data.rows import Row
+from finetune_tui.core.data.tokens import IGNORED, Masking, TokenRow, load_tokenizer, token_row
+from finetune_tui.core.data.tokens_chat import plain_chat
 from finetune_tui.core.errors import UserError, WorkFailed
 
 CHATML = (
@@ -33,7 +35,7 @@ def tokenizer() -> Any:
 
 def tokens_of(value: dict[str, Any], tokenizer: Any, longest: int = 1000) -> TokenRow:
     row: Row = row_from(value, Path("d.jsonl"), 3)
-    return token_row(row, tokenizer, longest)
+    return token_row(row, tokenizer, Masking(longest))
 
 
 def trained_text(tokens: TokenRow, tokenizer: Any) -> str:
@@ -55,14 +57,14 @@ def test_a_text_trains_whole(tokenizer: Any) -> None:
 
 def test_prompts_train_too_when_asked(tokenizer: Any) -> None:
     row = row_from({"prompt": "2 red lamps", "completion": " yes"}, Path("d"), 1)
-    tokens = token_row(row, tokenizer, 100, completion_only=False)
+    tokens = token_row(row, tokenizer, Masking(100, completion_only_loss=False))
     assert IGNORED not in tokens.labels
 
 
 def test_only_the_assistants_turns_train_with_a_template(tokenizer: Any) -> None:
     tokenizer.chat_template = CHATML
     tokens = tokens_of(CHAT, tokenizer)
-    assert trained_text(tokens, tokenizer) == "yes<|endoftext|>\nno<|endoftext|>\n"
+    assert trained_text(tokens, tokenizer) == "yes<|endoftext|>no<|endoftext|>"
     rendered = tokenizer.apply_chat_template(CHAT["messages"], tokenize=False)
     assert tokenizer.decode(tokens.ids) == rendered
 

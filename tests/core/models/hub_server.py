@@ -15,15 +15,16 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class FakeHub:
-    """files: what the model holds. The switches make it refuse or break.
+    """files: what the repository, a model or a data set, holds. The switches make it refuse or break.
 
     asked: (method, path, range, whether a token came) of every request. breaks: how many answers end
     after `cut_at` bytes. slow: seconds between pieces of a shard. lists_sizes: whether the list says
     sizes, as the Hub's does. storage: another host to which shards are redirected.
     """
 
-    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+    def __init__(self, name: str, files: dict[str, bytes], kind: str = "model") -> None:
         self.name = name
+        self.kind = kind
         self.files = files
         self.refusal: tuple[int, str, str] | None = None
         self.wanted_token: str | None = None
@@ -45,7 +46,7 @@ class FakeHub:
 
     def etag(self, file: str) -> str:
         data = self.files[file]
-        if file.endswith(".safetensors"):
+        if _is_large(file):
             return hashlib.sha256(data).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
@@ -88,16 +89,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(401, b"", {"X-Error-Code": "GatedRepo"})
         if path.path.startswith("/storage/"):
             return self._send_file(path.path.removeprefix("/storage/"))
-        if path.path == f"/api/models/{hub.name}/revision/main":
+        if path.path == f"/api/{hub.kind}s/{hub.name}/revision/main":
             return self._send_info(bool(parse_qs(path.query).get("blobs")))
-        start = f"/{hub.name}/resolve/{COMMIT}/"
+        within = "" if hub.kind == "model" else f"{hub.kind}s/"
+        start = f"/{within}{hub.name}/resolve/{COMMIT}/"
         if not path.path.startswith(start):
             return self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
         if hub.refusal is not None:
             status, code, message = hub.refusal
             return self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
         file = path.path.removeprefix(start)
-        if hub.storage and file.endswith(".safetensors"):
+        if hub.storage and _is_large(file):
             return self._send(302, b"", {"Location": f"{hub.storage}/storage/{file}"})
         return self._send_file(file)
 
@@ -108,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             entry: dict[str, object] = {"rfilename": file}
             if with_blobs and hub.lists_sizes:
                 entry |= {"size": len(data), "blobId": hub.etag(file)}
-                if file.endswith(".safetensors"):
+                if _is_large(file):
                     entry["lfs"] = {"sha256": hub.etag(file), "size": len(data)}
             siblings.append(entry)
         self._send(200, json.dumps({"sha": COMMIT, "siblings": siblings}).encode(), {})
@@ -125,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(wanted.removeprefix("bytes=").partition("-")[0])
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             data, status = data[start:], 206
-        self._send(status, data, headers, cut=file.endswith(".safetensors"))
+        self._send(status, data, headers, cut=_is_large(file))
 
     def _send(self, status: int, data: bytes, headers: dict[str, str], cut: bool = False) -> None:
         self.send_response(status)
@@ -146,6 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.hub.slow)
         else:
             self.wfile.write(data)
+
+
+def _is_large(file: str) -> bool:
+    """Kept elsewhere by the Hub, under the sha256 of its content."""
+    return file.endswith((".safetensors", ".jsonl"))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

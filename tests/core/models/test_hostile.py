@@ -231,7 +231,11 @@ def chat(folder: Path, template: str | None = None, regex: str | None = None) ->
         "weights": str(folder / "m"),
         "name": "hostile",
         "max_length": 64,
+        "completion_only_loss": True,
+        "assistant_only_loss": True,
+        "last_turn_only": False,
         "strict": False,
+        "examples": 1,
     }
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from finetune_tui.core import demo
 from finetune_tui.core.errors import UserError, WorkFailed
-from finetune_tui.core.models.hub import Progress, fetch_config, fetch_model, fetch_tokenizer
+from finetune_tui.core.models.hub import fetch_config, fetch_model, fetch_tokenizer
+from finetune_tui.core.models.hub_files import Progress
 from finetune_tui.core.models.weights import cached, look_at, scan_cache
 from tests.core.models.hub_server import COMMIT, FakeHub, files_of, sharded
 from tests.small_disk import mounted

@@ -55,6 +55,19 @@ def test_resuming_drops_what_came_after_the_checkpoint() -> None:
     assert curves.latest("loss") == 7.0
 
 
+def test_recovering_from_a_checkpoint_drops_what_came_after_it() -> None:
+    recovered = {"kind": "recovered", "step": 1, "what": "out of memory"}
+    curves = fed(step(1, 0.9), step(2, 0.8), recovered, step(2, 0.7))
+    assert list(curves.series("loss")[1]) == [0.9, 0.7]
+
+
+def test_a_release_is_an_ending_and_a_hold_is_none() -> None:
+    curves = fed({"kind": "paused", "how": "hold", "step": 3})
+    assert curves.ending is None
+    curves.feed([{"kind": "paused", "how": "release", "step": 3}])
+    assert curves.ending is not None
+
+
 def test_a_run_that_begins_again_without_a_word_goes_back_too() -> None:
     curves = fed(step(1), step(2), step(3, 9.0), step(2, 5.0))
     assert [list(part) for part in curves.series("loss")] == [[1, 2], [1.0, 5.0]]
@@ -178,6 +191,41 @@ def test_no_event_does_harm(events: list[tuple[str, dict[str, Any]]]) -> None:
             "resumed from step 9; skipped step-000012 (torn)",
         ),
         ({"kind": "hardware"}, None),
+        (
+            {"kind": "paused", "step": 4, "how": "disk full", "why": "the disk is full"},
+            "paused at step 4: the disk is full",
+        ),
+        ({"kind": "continued", "step": 4}, "goes on at step 4"),
+        (
+            {
+                "kind": "data",
+                "train_rows": 95,
+                "held_out": 5,
+                "bad": 0,
+                "share_trained": 0.31,
+                "longest": 71,
+            },
+            "data: 95 rows to train on, 5 held out, 31% of the tokens trained, the longest has 71 tokens",
+        ),
+        (
+            {
+                "kind": "recovered",
+                "what": "out of memory",
+                "step": 7,
+                "micro_batch_from": 4,
+                "micro_batch_to": 2,
+            },
+            "recovered: out of memory, on from step 7 with 2 rows at once instead of 4, "
+            "the same rows a step",
+        ),
+        (
+            {"kind": "early_stop", "step": 40, "best_step": 25, "patience": 3},
+            "no better evaluation in 3: training ends at step 40, the best was step 25",
+        ),
+        (
+            {"kind": "finished", "steps": 40, "why": "finished early at step 40"},
+            "finished early at step 40",
+        ),
     ],
 )
 def test_events_in_words(event: dict[str, Any], words: str | None) -> None:

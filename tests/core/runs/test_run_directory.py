@@ -149,6 +149,8 @@ def test_the_newest_checkpoint(run: RunDirectory) -> None:
     assert run.newest_checkpoint_step() is None
     for name in ("step-000120", "step-000080", ".step-000200.x", "step-1x"):
         (run.checkpoints / name).mkdir()
+        (run.checkpoints / name / "manifest.json").touch()
+    (run.checkpoints / "step-000999").mkdir()
     assert run.newest_checkpoint_step() == 120
 
 
@@ -158,7 +160,7 @@ def test_requests_are_taken_once(run: RunDirectory) -> None:
     drop_request(run, "stop")
     drop_request(run, "stop")
     (run.requests / "format the disk").touch()
-    assert take_requests(run) == ["stop", "checkpoint"]
+    assert take_requests(run) == ["checkpoint", "stop"]
     assert take_requests(run) == []
     with pytest.raises(UserError, match="did you mean 'stop'"):
         drop_request(run, "stopp")

@@ -34,7 +34,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-ACTIVE = [Status.STARTING, Status.PREPARING, Status.RUNNING]
+ACTIVE = [Status.STARTING, Status.PREPARING, Status.RUNNING, Status.PAUSED]
 
 
 def running(**values: object) -> State:
@@ -156,6 +156,19 @@ def test_another_container_is_judged_by_its_heartbeat() -> None:
 def test_an_ended_run_is_what_it_says() -> None:
     seen = derived_status(State(status=Status.KILLED, why="killed by signal 9 (SIGKILL)"))
     assert (seen.status, seen.words) == (Status.KILLED, "killed by signal 9 (SIGKILL)")
+
+
+def test_a_held_run_is_alive_and_says_why() -> None:
+    seen = derived_status(running(status=Status.PAUSED, why="held on request"))
+    assert seen.is_alive
+    assert (seen.status, seen.words) == (Status.PAUSED, "paused at step 12: held on request")
+
+
+def test_a_released_run_is_paused_and_not_alive() -> None:
+    state = running(status=Status.PAUSED, ended=5.0, why="paused at step 12", worker=this_process())
+    seen = derived_status(state)
+    assert not seen.is_alive
+    assert (seen.status, seen.words) == (Status.PAUSED, "paused at step 12")
 
 
 def test_the_last_words_wait_for_room_on_the_disk(

@@ -19,7 +19,7 @@ from finetune_tui.core.runs.events import read_events
 from finetune_tui.core.runs.lock import LOCK_VARIABLE, adopt_or_take_lock, is_locked, take_lock
 from finetune_tui.core.runs.processes import ProcessId, is_alive
 from finetune_tui.core.runs.requests import drop_request, take_requests
-from finetune_tui.core.runs.start import resumable, start_run
+from finetune_tui.core.runs.start import holds, resumable, resume_run, start_run
 from finetune_tui.core.runs.state import State, Status, write_state
 
 WorkerCommand = Callable[[str], list[str]]
@@ -69,11 +69,70 @@ def test_a_stopped_run_says_how_to_go_on(
     run: RunDirectory, worker: WorkerCommand, wait_for: WaitFor
 ) -> None:
     (run.checkpoints / "step-000012").mkdir()
+    (run.checkpoints / "step-000012" / "manifest.json").touch()
     start_run(run, command=worker('append_event(run, "stopped", step=12)\n'))
     state = wait_for(ended)
     assert (state.status, state.step) == (Status.STOPPED, 12)
     assert state.why == "stopped on request at step 12"
     assert state.hint == "finetune-tui resume r1 goes on from step 12"
+
+
+def test_a_released_run_is_paused_and_goes_on_when_resumed(
+    run: RunDirectory, worker: WorkerCommand, wait_for: WaitFor
+) -> None:
+    (run.checkpoints / "step-000012").mkdir()
+    (run.checkpoints / "step-000012" / "manifest.json").touch()
+    released = 'append_event(run, "paused", step=12, how="release")\n'
+    start_run(run, command=worker(released))
+    state = wait_for(ended)
+    assert (state.status, state.exit_code) == (Status.PAUSED, 0)
+    assert state.why == "paused at step 12, memory and GPU are free"
+    assert state.hint == "finetune-tui resume r1 goes on from step 12"
+    gone(state.supervisor)
+    assert not run.liveness().is_alive
+    assert not holds(run)
+    assert resumable(run) is None
+    start_run(run, resume=True, command=worker(FINISH))
+    assert wait_for(lambda state: state.attempt == 2 and ended(state)).status is Status.FINISHED
+
+
+def test_a_worker_that_holds_is_told_to_go_on_and_one_that_dies_holding_was_killed(
+    run: RunDirectory, worker: WorkerCommand, wait_for: WaitFor
+) -> None:
+    lines = 'append_event(run, "paused", step=3, how="hold")\nbeat(status=Status.PAUSED)\n'
+    start_run(run, command=worker(lines + WAIT))
+    state = wait_for(lambda state: state.status is Status.PAUSED)
+    assert holds(run)
+    assert resume_run(run) is None
+    assert take_requests(run) == ["resume"]
+    with pytest.raises(UserError, match="already running"):
+        start_run(run, resume=True)
+    assert state.worker is not None
+    os.kill(state.worker.pid, signal.SIGKILL)
+    assert wait_for(ended).status is Status.KILLED
+    assert not holds(run)
+
+
+def test_a_pause_that_is_not_yet_taken_can_be_taken_back(
+    run: RunDirectory, worker: WorkerCommand, wait_for: WaitFor
+) -> None:
+    start_run(run, command=worker(WAIT))
+    wait_for(at_work)
+    assert not holds(run)
+    drop_request(run, "pause")
+    assert holds(run)
+    assert resume_run(run) is None
+
+
+def test_requests_are_taken_once_and_in_the_order_of_asking(run: RunDirectory) -> None:
+    for kind in ("resume", "pause", "stop", "resume"):
+        drop_request(run, kind)
+        time.sleep(0.02)  # more than a disk's clock ticks
+    (run.requests / "nonsense").touch()
+    assert take_requests(run) == ["pause", "stop", "resume"]
+    assert take_requests(run) == []
+    with pytest.raises(UserError, match="'paws' is not a request; did you mean 'pause'"):
+        drop_request(run, "paws")
 
 
 def test_a_run_that_fails_keeps_its_own_words(

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ SMALL: dict[str, Any] = {
     "per_device_train_batch_size": 4,
     "lora_dropout": 0.1,
 }
+
+FAULTS = Path(__file__).with_name("faults.py")
 
 MakeRun = Callable[..., RunDirectory]
 
@@ -48,20 +50,31 @@ def maker(folder: Path) -> MakeRun:
     return make
 
 
-def supervise(run: RunDirectory, resume: bool = False) -> "subprocess.Popen[bytes]":
-    """Start a supervisor as a child, so that a test can wait for it and kill it."""
-    command = [sys.executable, "-m", "finetune_tui.core.runs.supervisor", str(run.path)]
+def supervise(
+    run: RunDirectory, resume: bool = False, faults: Sequence[dict[str, Any]] = ()
+) -> "subprocess.Popen[bytes]":
+    """Start a supervisor as a child, so that a test can wait for it and kill it.
+
+    faults: what goes wrong in the worker (faults.py).
+    """
+    resuming = ["--resume"] if resume else []
+    command = [sys.executable, "-m", "finetune_tui.core.runs.supervisor", str(run.path), *resuming]
+    if faults:
+        worker = [sys.executable, str(FAULTS), json.dumps(list(faults)), str(run.path), *resuming]
+        command += ["--", *worker]
     return subprocess.Popen(
-        [*command, "--resume"] if resume else command,
+        command,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         start_new_session=True,
     )
 
 
-def finish(run: RunDirectory, resume: bool = False) -> list[dict[str, Any]]:
+def finish(
+    run: RunDirectory, resume: bool = False, faults: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
     """Run to the end; every event."""
-    supervise(run, resume).wait(timeout=240)
+    supervise(run, resume, faults).wait(timeout=240)
     return list(read_events(run.events_path))
 
 
@@ -83,6 +96,12 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 
 def adapter_bytes(run: RunDirectory) -> bytes:
     return (run.adapter / "adapter_model.safetensors").read_bytes()
+
+
+def trained_bytes(run: RunDirectory) -> list[bytes]:
+    """The result to the last bit: the adapter, what trained in place, or both."""
+    found = [run.adapter / "adapter_model.safetensors", run.trained]
+    return [path.read_bytes() for path in found if path.exists()]
 
 
 def losses(run: RunDirectory) -> dict[int, float]:

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune_tui.core import demo
+from finetune_tui.core.training.load import attention_of
 
 _SIZES: dict[str, Any] = {
     "vocab_size": 700,
@@ -44,6 +45,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma2-tied": {"model_type": "gemma2", **_GROUPED, **_HEAD_DIM, "sliding_window": 64},
     "gemma3-tied": {"model_type": "gemma3_text", **_GROUPED, **_HEAD_DIM, "sliding_window": 64},
 }
+
+
+def make_model(family: str, **config: Any) -> Any:
+    """A tiny random model of this family in float32, in memory; config: more of its keys."""
+    torch.manual_seed(1)
+    about = AutoConfig.for_model(**{**_SIZES, **FAMILIES[family], **config})
+    model = AutoModelForCausalLM.from_config(about, attn_implementation=attention_of(about))
+    model.config.use_cache = False
+    return model
 
 
 def make_folder(family: str, folder: Path) -> Path:

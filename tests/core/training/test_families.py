@@ -17,7 +17,7 @@ from finetune_tui.core.models.roles import Role
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.training.apply import apply_selection
 from finetune_tui.core.training.load import choose_device, load_base
-from finetune_tui.core.training.results import Results, write_results
+from finetune_tui.core.training.results import Results, read_back, write_results
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS, resolve_preset
 from finetune_tui.core.tuning.selection import (
@@ -86,6 +86,13 @@ def _train_and_reload(
 
     results = write_results(RunDirectory(tmp_path), model, selection)
     assert (results.adapter is not None) == bool(selection.names(Mode.LORA))
+    # What trained, its names and settings; never a frozen embedding or head beside it. A tied matrix
+    # in full is written under both its names: PEFT asks for both when it loads.
+    tied = {name.rpartition(".")[0] for group in manifest.tied for name in group}
+    twice = tied & set(selection.names(Mode.FULL)) if results.adapter else ()
+    numbers = counted + sum(manifest.module(name).parameters for name in twice)
+    assert 4 * numbers <= results.bytes < 4 * numbers + 40_000
+    read_back(results, model, selection)
     again = _plain(folder, results)
     torch.testing.assert_close(_logits(again), tuned, rtol=0, atol=1e-6)
     if results.adapter is not None:

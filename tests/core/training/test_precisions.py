@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finetune_tui.core import demo
-from finetune_tui.core.data.reading import read_rows
+from finetune_tui.core.data.source import open_rows
 from finetune_tui.core.data.tokens import load_tokenizer
 from finetune_tui.core.models.inspection import inspect_folder
 from finetune_tui.core.models.manifest import Manifest
@@ -63,7 +63,7 @@ def _train_and_ask(folder: Path, base: str, how: str) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    rows = read_rows([demo.HELDOUT_FILE]).rows[:2]
+    rows = open_rows([demo.HELDOUT_FILE])[:2]
     assert len(answer(model, load_tokenizer(str(demo.MODEL_FOLDER), "demo"), rows, longest=2)) == 2
     assert {p.dtype for p in trained} == {torch.float32}
     moved = sum(int((p != old).sum()) for p, old in zip(trained, before, strict=True))

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import catalog
+from finetune_tui.core.tuning.aliases import ALIASES
 from finetune_tui.core.tuning.modes import LORA, Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS
+from finetune_tui.core.tuning.reasons import REASONS
 from finetune_tui.core.tuning.resolve import selection_of, with_selection
 from finetune_tui.core.tuning.selection import Selection, refusal
-from finetune_tui.core.tuning.spec import ALIASES, FIELDS, Spec, demo_spec
+from finetune_tui.core.tuning.spec import FIELDS, Spec, demo_spec
 from finetune_tui.core.tuning.spec_file import parse_spec, read_spec, write_spec
 
 PHI2 = catalog()["microsoft/phi-2"].manifest()
@@ -77,10 +79,57 @@ def test_yaml_reads_2e_4_as_text_and_the_field_reads_a_number() -> None:
 
 @pytest.mark.parametrize(("alias", "name"), ALIASES.items())
 def test_other_tools_names_are_read_and_written_canonically(alias: str, name: str) -> None:
-    value = {"text": "demo", "whole": "64", "number": "0.5", "choice": FIELDS[name].default}
-    spec = parse_spec(f"{alias}: {value[FIELDS[name].kind]}")
-    assert name in parse_back(spec) or getattr(spec, name) == FIELDS[name].default
-    assert alias not in parse_back(spec)
+    field = FIELDS[name]
+    value = {
+        "text": "demo",
+        "whole": "64",
+        "number": "0.5",
+        "choice": field.choices[-1] if field.choices else None,
+        "yes/no": "false" if field.default else "true",
+        "names": "[a]",
+    }[field.kind]
+    spec = parse_spec(f"{alias}: {value}")
+    assert spec == parse_spec(f"{name}: {value}") != Spec()
+    assert parse_back(spec) - {"- a"} == {"task", name}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("group_by_length: true", {"train_sampling_strategy": "group_by_length"}),
+        ("group_by_length: false", {}),
+        ("bf16: true\nfp16: false", {"dtype": "bfloat16"}),
+        ("bf16: auto", {}),
+        ("fp16: true", {"dtype": "float16"}),
+        ("quantization_bit: 4", {"load_in_4bit": True}),
+        ("train_on_inputs: true", {"completion_only_loss": False}),
+        ("train_on_inputs: false", {"completion_only_loss": True}),
+        ("pissa_init: true", {"init_lora_weights": "pissa_niter_16"}),
+        ("lora_target: all", {"preset": "all-linear"}),
+        ("lora_target: q_proj,v_proj", {"preset": "attention-qv"}),
+        ("target_modules: [v_proj, q_proj]", {"preset": "attention-qv"}),
+        ("lora_target_linear: true", {"preset": "all-linear"}),
+        ("use_gradient_checkpointing: unsloth", {"gradient_checkpointing": True}),
+        ("optimizer: adamw_8bit", {"optim": "adamw_8bit"}),
+        ("early_stop_patience: 5", {"early_stopping_patience": 5}),
+    ],
+)
+def test_other_tools_values_are_read_too(theirs: str, ours: dict[str, object]) -> None:
+    assert parse_spec(theirs) == Spec().changed(**ours)
+
+
+def test_every_key_says_why_its_default_is_what_it_is() -> None:
+    assert REASONS.keys() == FIELDS.keys()
+    for field in FIELDS.values():
+        assert 10 < len(field.why) <= 100
+        assert field.help
+
+
+def test_the_default_rank_is_where_the_guide_starts_and_alpha_twice_that() -> None:
+    spec = Spec()
+    assert (spec.lora_r, spec.lora_alpha) == (8, 16)
+    assert "start at 8" in FIELDS["lora_r"].help
+    assert spec.lora_alpha / spec.lora_r == 2
 
 
 def parse_back(spec: Spec) -> set[str]:
@@ -116,6 +165,13 @@ def parse_back(spec: Spec) -> set[str]:
         ("preset: attention-only-top-4\nload_in_8bit: true", "cannot be full"),
         ("preset: attention-refinement\nmodules: [{lm_head: lora}]", "names none of the modules"),
         ("max_steps: 0", "0 steps"),
+        ("eval_steps: 2.5", "2 for so many steps"),
+        ("save_steps: 1.5", "neither a share"),
+        ("lr: 1e-4\nlearning_rate: 2e-4", "lr and learning_rate both set it"),
+        ("bf16: true\nfp16: true", "bf16 and fp16 both set it"),
+        ("lora_target: [q_proj, lm_head]", "all-linear"),
+        ("quantization_bit: 3", "not 4 or 8"),
+        ("group_by_length: perhaps", "not true or false"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, says: str) -> None:
@@ -147,6 +203,24 @@ def test_a_preset_alone_stays_a_preset_and_a_change_is_spelled_out() -> None:
 def test_paths_are_taken_from_the_specs_folder(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("model: demo\ntrain_files: [data/a.jsonl]\n")
     assert read_spec(tmp_path / "s.yaml").train_files == (str(tmp_path / "data/a.jsonl"),)
+
+
+@pytest.mark.parametrize(
+    ("source", "anchored"),
+    [
+        ("hf://datasets/owner/name", "hf://datasets/owner/name"),
+        ("owner/name", "hf://datasets/owner/name"),
+        ("here/folder", "{here}/here/folder"),
+        ("data/a.jsonl", "{here}/data/a.jsonl"),
+        ("/absolute/rows.csv", "/absolute/rows.csv"),
+    ],
+)
+def test_a_source_means_the_same_from_everywhere(
+    source: str, anchored: str, tmp_path: Path
+) -> None:
+    (tmp_path / "here" / "folder").mkdir(parents=True)
+    spec = Spec().changed(train_files=[source]).anchored(tmp_path)
+    assert spec.train_files == (anchored.format(here=tmp_path),)
 
 
 def test_a_missing_or_binary_spec_is_one_line(tmp_path: Path) -> None:

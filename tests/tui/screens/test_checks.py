@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from finetune_tui.core import demo
-from finetune_tui.core.data.report import report_of
+from finetune_tui.core.data.report import lengths_of, report_of
+from finetune_tui.core.data.token_report import TokenReport
 from finetune_tui.core.hardware import Gpu
 from finetune_tui.core.models.resolve import find_model
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.tui.screens.checks import Check, check_lines, checks, refusal
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import text_of
-from tests.tui.runs_fixture import HARDWARE, demo_session
+from tests.tui.runs_fixture import HARDWARE, REHEARSAL, demo_session
 
 GPU = Gpu(index=0, name="RTX 4090", total=24 * 2**30, free=23 * 2**30)
 
@@ -23,7 +24,7 @@ def by_name(session: Session, error: str | None = None) -> dict[str, Check]:
 
 def ready() -> Session:
     session = demo_session()
-    session.data = report_of(session.data_files)
+    session.data = report_of(session.spec.train_files)
     return session
 
 
@@ -53,6 +54,26 @@ def test_nothing_selected_is_in_the_way() -> None:
     session = ready()
     session.choose(list(session.selection.choices), Mode.FROZEN)
     assert by_name(session)["trains"].verdict == "bad"
+
+
+def test_what_would_be_refused_is_in_the_way_with_its_remedy() -> None:
+    session = ready()
+    session.change_spec(init_lora_weights="pissa", lora_r="4096")
+    check = by_name(session)["trains"]
+    assert check.verdict == "bad"
+    assert check.words.startswith("init_lora_weights: 'model.layers")
+    assert "init_lora_weights: default" in check.words
+    session.change_spec(init_lora_weights="default")
+    assert by_name(session)["trains"].verdict == "good"
+
+
+def test_single_tokens_alone_can_train() -> None:
+    session = ready()
+    session.choose(list(session.selection.choices), Mode.FROZEN)
+    session.change_spec(trainable_token_indices="5, 7")
+    assert by_name(session)["trains"].words == "2 single tokens"
+    assert session.trainable == 2 * 128
+    assert session.spec_to_run().trainable_token_indices == ("5", "7")
 
 
 def test_data_is_said_with_its_bad_rows(tmp_path: Path) -> None:
@@ -111,3 +132,50 @@ def test_the_verdict_is_a_mark_and_not_only_a_colour(most: int) -> None:
         [Check("data", "bad", "no file yet"), Check("disk", "good", "ok")], 40, most
     )
     assert [text_of(one)[:3] for one in lines] == [" ✗ ", " ✓ "]
+
+
+def test_the_checkpoints_to_come_and_the_weights_to_get_need_room() -> None:
+    session = phi()
+    once = by_name(session)["disk"].words
+    assert "needs" in once
+    assert "5.2G of it weights" in once
+    session.change_spec(save_total_limit=500)
+    assert by_name(session)["disk"].words != once
+    session.hardware = dataclasses.replace(HARDWARE, disk_free=2**30)
+    assert by_name(session)["disk"].words.startswith("too full")
+
+
+def test_what_was_rehearsed_counts_instead_of_the_estimate() -> None:
+    session = ready()
+    session.hardware = dataclasses.replace(HARDWARE, gpus=(GPU,), gpu_error=None)
+    session.change_spec(use_cpu=False)
+    found = {check.about: check for check in checks(session, None, REHEARSAL)}
+    assert found["memory"].words == "9.1G of GPU0 memory measured, 23.0G free (others unseen)"
+    assert found["disk"].words == "41.0G free, needs 409M"
+
+
+def test_how_much_of_the_data_trains_is_said_once_it_was_counted() -> None:
+    session = ready()
+    question = session.token_question
+    assert question is not None
+    counted = TokenReport(
+        question=question,
+        rows=2000,
+        bad_rows=(),
+        looked_at=2000,
+        tokens=1000,
+        trained_tokens=310,
+        share_trained=0.31,
+        ends_trained=True,
+        cut_rows=0,
+        cut_tokens=0,
+        lengths=lengths_of([5], "tokens"),
+        notes=(),
+        examples=(),
+    )
+    session.counted = counted
+    assert "31% trained" in by_name(session)["data"].words
+    session.counted = dataclasses.replace(counted, ends_trained=False)
+    assert by_name(session)["data"].verdict == "warn"
+    session.change_spec(max_length=64)  # what was counted speaks of another length
+    assert "trained" not in by_name(session)["data"].words

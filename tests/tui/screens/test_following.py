@@ -111,6 +111,26 @@ def test_phases_that_come_back_keep_their_row(home: Path) -> None:
     assert following.phases.to_come == ()
 
 
+def test_a_step_ends_the_phase_of_an_evaluation(home: Path) -> None:
+    run = make_run(home, [*preparation(), *training(1, 50), phase(NOW - 80, "measuring", 3, 3)])
+    following, reader = followed(run)
+    assert following.phases.current is not None
+    assert following.phases.current.name == "measuring"
+    append(run, training(51, 52))
+    catch_up(following, reader)
+    assert following.phases.current.name == "training"
+
+
+def test_what_was_waited_is_no_time_of_training(home: Path) -> None:
+    events = [*preparation(), *training(1, 100)]
+    late = [{**event, "t": event["t"] + 3600} for event in training(101, 110)]
+    held = {"t": NOW - 54, "kind": "paused", "step": 100, "how": "hold"}
+    going_on = {"t": NOW - 54.9 + 3600, "kind": "continued", "step": 100}
+    following, _ = followed(make_run(home, [*events, held, going_on, *late]))
+    assert following.step == 110
+    assert (following.seconds_left() or 0) < 300
+
+
 def test_phases_to_come_before_any_was_seen(home: Path) -> None:
     following, _ = followed(make_run(home))
     assert following.phases.to_come == ("loading", "tokenising", "applying", "training")

@@ -68,7 +68,7 @@ async def test_space_moves_the_memory_panel_with_the_same_key(app: FinetuneApp) 
         before = memory(app)
         await pilot.press("space")
         assert memory(app) != before
-        assert "6.55M" in app.query_one(StatusLine).words
+        assert "3.28M" in app.query_one(StatusLine).words
         assert app.session.selection.mode(FC1.format(31)) is Mode.LORA
         await pilot.press("space")
         assert not app.session.selection.choices
@@ -143,9 +143,9 @@ async def test_alpha_is_typed_after_a(app: FinetuneApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await open_model(pilot, "phi-2")
         await go_to(pilot, app, "lm_head")
-        await press(pilot, "m", "l", "8", "a", "6", "4")
-        assert app.session.selection.choices["lm_head"] == Choice(Mode.LORA, 8, 64)
-        assert "rank 8, alpha 64" in foot(app)
+        await press(pilot, "m", "l", "4", "a", "6", "4")
+        assert app.session.selection.choices["lm_head"] == Choice(Mode.LORA, 4, 64)
+        assert "rank 4, alpha 64" in foot(app)
         await press(pilot, "enter", "u")
         assert not app.session.selection.choices
 
@@ -185,7 +185,7 @@ async def test_modes_and_ranges_by_mouse(app: FinetuneApp) -> None:
         await settled(pilot)
         x = side.details.words.splitlines()[at].index("×2")
         await pilot.click(side.details, offset=(x, at))
-        assert {choice.r for choice in app.session.selection.choices.values()} == {None, 32}
+        assert {choice.r for choice in app.session.selection.choices.values()} == {None, 16}
 
 
 async def test_everything_is_unfolded_and_folded(app: FinetuneApp) -> None:

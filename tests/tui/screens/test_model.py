@@ -70,7 +70,7 @@ async def test_a_live_run_opens_its_monitor(app: FinetuneApp, services: Services
         await settled(pilot)
         assert app.session.monitored == run
         assert app.place_name == "train"
-        app._watch_machine()
+        app._watch.look()
         await settled(pilot)
         assert "r7 ▶" in app.query_one(Masthead).words
         await pilot.press("q")
@@ -155,7 +155,7 @@ async def test_the_card_says_what_a_model_saw_needs_and_has_here(app: FinetuneAp
         await press(pilot, "slash", *"phi-2", "enter")
         assert "saw 1.40T tokens, 504 a parameter" in words(app)
         assert "base: for one fixed prompt" in words(app)
-        assert "fp32 34.0G NO bf16 19.5G fits" in words(app)
+        assert "fp32 33.9G NO bf16 19.4G fits" in words(app)
         assert "on this disk, 5.2G" in words(app)
 
 

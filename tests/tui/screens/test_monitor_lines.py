@@ -3,30 +3,39 @@ from typing import Any
 
 import pytest
 
+from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.processes import ProcessId
 from finetune_tui.core.runs.state import Status
+from finetune_tui.core.tuning.spec import demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.screens.following import Following, RunReader
+from finetune_tui.tui.screens.monitor import side_lines
 from finetune_tui.tui.screens.monitor_lines import (
     hardware_line,
-    hardware_title,
+    hardware_name,
     log_lines,
     name_line,
     number_lines,
     outcome_lines,
     outcome_title,
+    pause_lines,
+    pause_title,
     phase_lines,
     progress_line,
-    sample_lines,
 )
+from finetune_tui.tui.screens.monitor_samples import sample_lines
 from finetune_tui.tui.widgets.lines import Line, cells, text_of
 from tests.tui.runs_fixture import (
     HARDWARE,
     NOW,
     Event,
+    append,
     ending,
     hardware,
     make_run,
     preparation,
+    samples,
+    started,
     training,
 )
 
@@ -34,7 +43,10 @@ GONE = ProcessId(4_194_000, "1")
 
 
 def follow(home: Path, events: list[Event], **state: Any) -> Following:
-    run = make_run(home, events, **state)
+    return caught_up(make_run(home, events, **state))
+
+
+def caught_up(run: RunDirectory) -> Following:
     following, reader = Following(run), RunReader(run)
     while True:
         reading = reader.read(NOW)
@@ -58,7 +70,7 @@ def test_no_line_leaves_the_width(home: Path, width: int) -> None:
         name_line(following, width),
         progress_line(following, width, NOW),
         *number_lines(following, width, 2),
-        hardware_line(following.curves.hardware, None, width),
+        hardware_line(following, None, width),
     ]
     assert all(cells(one) <= max(width, 40) for one in lines)
 
@@ -87,18 +99,107 @@ def test_numbers_come_in_the_order_of_their_worth(home: Path) -> None:
 
 def test_hardware_speaks_of_the_gpu_or_of_the_processor(home: Path) -> None:
     following = running(home)
-    text = text_of(hardware_line(following.curves.hardware, None, 80))
-    assert text.startswith(" 98%  9.1/24.0G  71°C  412W")
-    assert hardware_title(following.curves.hardware, None) == "GPU0 RTX4090"
-    assert hardware_title(None, HARDWARE) == "CPU"
-    assert "cpu 12%" in text_of(hardware_line(None, HARDWARE, 80))
-    assert "nothing measured" in text_of(hardware_line(None, None, 80))
+    text = text_of(hardware_line(following, None, 80))
+    assert text.startswith(" 98%  9.1/24.0G (yours 8.9G, others 205M)  71°C  412W")
+    assert hardware_name(following, None) == "GPU0 RTX4090"
+    queued = follow(home, [], name="r8-demo", status=Status.STARTING)
+    assert hardware_name(queued, HARDWARE) == "CPU"
+    assert "cpu 12%" in text_of(hardware_line(queued, HARDWARE, 80))
+    assert "nothing measured" in text_of(hardware_line(queued, None, 80))
 
 
-def test_a_gpu_that_says_nothing_is_shown_all_the_same() -> None:
-    event = {"gpus": [{"index": 1, "name": None, "utilization": None}], "memory_used": "much"}
-    assert "says nothing" in text_of(hardware_line(event, None, 80))
-    assert hardware_title(event, None) == "GPU1"
+@pytest.mark.parametrize("own", [None, 0])
+def test_memory_of_others_that_is_hidden_is_never_called_free(home: Path, own: int | None) -> None:
+    event = hardware(gpu=True)
+    event["gpus"][0]["own"] = own
+    following = follow(home, [*preparation(), *training(), event])
+    assert "9.1/24.0G (others unseen)" in text_of(hardware_line(following, None, 80))
+
+
+def test_what_was_predicted_stands_beside_what_is_used(home: Path) -> None:
+    start = {**started(), "predicted_device": int(8.9 * 2**30)}
+    following = follow(home, [start, hardware(gpu=True)])
+    assert "9.1/24.0G (predicted 8.9G, yours" in text_of(hardware_line(following, None, 80))
+
+
+def test_only_the_gpu_that_was_chosen_is_shown(home: Path) -> None:
+    event = hardware(gpu=True)
+    other = {**event["gpus"][0], "index": 1, "uuid": "GPU-2", "name": "A100"}
+    event["gpus"] = [{**event["gpus"][0], "uuid": "GPU-1"}, other]
+    run = make_run(home, [*preparation(), event])
+    run.spec_path.write_text(write_spec(demo_spec().changed(gpus=["GPU-2"])))
+    assert hardware_name(caught_up(run), None) == "GPU1 A100"
+
+
+def test_a_gpu_that_says_nothing_is_shown_all_the_same(home: Path) -> None:
+    silent = [{"index": 1, "name": None, "utilization": None}, "no GPU"]
+    event = {"t": NOW, "kind": "hardware", "gpus": silent, "memory_used": "much"}
+    following = follow(home, [*preparation(), event])
+    assert "says nothing" in text_of(hardware_line(following, None, 80))
+    assert hardware_name(following, None) == "GPU1"
+
+
+def paused(how: str, phase_name: str, why: str) -> tuple[list[Event], dict[str, Any]]:
+    event = {"t": NOW - 4, "kind": "paused", "step": 176, "how": how, "why": why}
+    state = {"status": Status.PAUSED, "phase": phase_name, "step": 176, "why": why}
+    return [*preparation(), *training(), event], state
+
+
+def test_a_run_that_holds_says_why_and_how_it_goes_on(home: Path) -> None:
+    why = "held on request, memory and GPU are kept"
+    events, state = paused("hold", "holding", why)
+    following = follow(home, events, **state)
+    assert text_of(name_line(following, 80)).endswith("‖ holding ")
+    assert pause_title(following) == "holding at step 176"
+    text = words(pause_lines(following, 80))
+    assert why in text
+    assert "p go on" in text
+    assert "→" not in text_of(progress_line(following, 80, NOW))
+
+
+def test_a_full_disk_is_not_gone_on_from_by_a_key(home: Path) -> None:
+    why = "the disk is full: a checkpoint of step 176 needs 1.4M, 12.0K is free"
+    events, state = paused("disk full", "disk full", why)
+    text = words(pause_lines(follow(home, events, **state), 80))
+    assert "a checkpoint of step 176 needs 1.4M" in text
+    assert "it goes on by itself when there is room" in text
+    assert "p go on" not in text
+
+
+def test_a_run_that_was_let_go_says_that_the_machine_is_free(home: Path) -> None:
+    events, state = paused("release", "holding", "a release was requested")
+    following = follow(home, events, **state, ended=NOW - 3)
+    (following.run.checkpoints / "step-000176").mkdir()
+    (following.run.checkpoints / "step-000176" / "manifest.json").touch()
+    assert not following.is_alive
+    assert "the machine is free" in text_of(name_line(following, 80))
+    assert "p resume from step 176" in words(outcome_lines(following, 80))
+
+
+def test_a_recovery_stays_in_view(home: Path) -> None:
+    recovered = {
+        "t": NOW - 60,
+        "kind": "recovered",
+        "what": "out of memory",
+        "step": 90,
+        "micro_batch_from": 16,
+        "micro_batch_to": 8,
+    }
+    events = [*preparation(), *training(1, 90), recovered, *training(91, 176)]
+    following = follow(home, events)
+    assert "recovered 1×" in text_of(name_line(following, 80))
+    side = words(side_lines(following, 40, 30, NOW))
+    assert "8 rows at once" in side
+    assert "recovered: out of memory" in words(log_lines(following, 80))
+
+
+def test_patience_is_counted_as_the_worker_counts_it(home: Path) -> None:
+    run = make_run(home, [*preparation(), *training(1, 150)])
+    run.spec_path.write_text(write_spec(demo_spec().changed(early_stopping_patience=3)))
+    assert "patience 0/3" in text_of(number_lines(caught_up(run), 100, 1)[0])
+    append(run, [{"t": NOW, "kind": "eval", "step": 160, "eval_loss": 0.9}])
+    append(run, [{"t": NOW, "kind": "eval", "step": 170, "eval_loss": 0.8}])
+    assert "(best .192@150 patience 2/3)" in text_of(number_lines(caught_up(run), 100, 1)[0])
 
 
 def test_before_the_first_step_phases_and_a_way_out(home: Path) -> None:
@@ -162,6 +263,7 @@ def test_stopped_can_go_on_from_its_newest_checkpoint(home: Path) -> None:
         home, [*preparation(), *training()], status=Status.STOPPED, why="a stop was requested"
     )
     (following.run.checkpoints / "step-000176").mkdir()
+    (following.run.checkpoints / "step-000176" / "manifest.json").touch()
     text = words(outcome_lines(following, 80))
     assert "a stop was requested" in text
     assert "r resume from step 176" in text
@@ -186,6 +288,20 @@ def test_the_log_wraps_and_the_samples_say_what_was_wanted(home: Path) -> None:
     log = log_lines(following, 45)
     assert all(cells(one) <= 45 for one in log)
     assert "23:59 eval 150: 0.1921 (best)" in words(log)
-    samples = words(sample_lines(following, 80))
-    assert "✗ step 0" in samples
-    assert 'want {"sku": "shelf"' in samples
+    told = words(sample_lines(following, 80))
+    assert "─before training" in told
+    assert 'want {"sku": "shelf"' in told
+
+
+def test_base_and_tuned_replies_stand_together_at_each_look(home: Path) -> None:
+    look = [{**sample, "when": "eval"} for sample in samples(100, NOW - 50)]
+    following = follow(home, [*preparation(), *training(), *look])
+    narrow = words(sample_lines(following, 80))
+    assert narrow.index("─step 100") < narrow.index("─before training")
+    assert "2 of 3 as wanted" in narrow
+    assert 'base {"sku": "shelf", "qty": 74, "to": "Ghent"}' in narrow
+    assert 'now  {"sku": "shelf", "qty": 74, "to": "Athens"}' in narrow
+    assert 'same {"sku": "shelf", "qty": 74, "to": "Ghent"}' in narrow
+    wide = sample_lines(following, 120)
+    assert all(cells(one) <= 120 for one in wide)
+    assert any("base" in text_of(one) and "now" in text_of(one) for one in wide)

@@ -1,5 +1,6 @@
-"""Data, Train and Runs as pictures, at the sizes that matter."""
+"""Train and Runs as pictures, at the sizes that matter."""
 
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,12 +10,20 @@ import pytest
 from textual.pilot import Pilot
 
 from finetune_tui.core.data.report import report_of
+from finetune_tui.core.hardware import Gpu, GpuProcess
+from finetune_tui.core.runs.pace import Prediction
 from finetune_tui.core.runs.processes import ProcessId
+from finetune_tui.core.runs.rehearsal import Rehearsal
 from finetune_tui.core.runs.state import Status
+from finetune_tui.core.tuning.spec import Spec, demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.session import Session
+from finetune_tui.tui.themes import DARK, LIGHT
 from tests.tui.runs_fixture import (
+    HARDWARE,
     NOW,
+    REHEARSAL,
     Event,
     demo_session,
     ending,
@@ -22,6 +31,7 @@ from tests.tui.runs_fixture import (
     hardware,
     make_run,
     preparation,
+    samples,
     settle,
     show,
     training,
@@ -42,7 +52,14 @@ Prepare = Callable[[Pilot[Any]], Awaitable[None]]
 
 
 def picture(
-    snap: Snap, home: Path, session: Session, place: str, size: tuple[int, int], *keys: str
+    snap: Snap,
+    home: Path,
+    session: Session,
+    place: str,
+    size: tuple[int, int],
+    *keys: str,
+    theme: str = DARK.name,
+    **services: Any,
 ) -> bool:
     async def prepare(pilot: Pilot[Any]) -> None:
         await show(pilot, place)
@@ -50,8 +67,31 @@ def picture(
             await pilot.press(key)
             await settle(pilot)
 
-    app = FinetuneApp(fixed_services(home), session)
+    app = FinetuneApp(fixed_services(home, **services), session)
+    app.theme = theme
     return snap(app, terminal_size=size, run_before=prepare)
+
+
+def looks() -> list[Event]:
+    """What the model says at two evaluations."""
+    return [
+        {**sample, "when": "eval", "correct": sample["correct"] and (step > 50 or number == 2)}
+        for step in (50, 150)
+        for number, sample in enumerate(samples(step, NOW - 115 + step * 0.6))
+    ]
+
+
+def recovered() -> Event:
+    what = {"what": "out of memory", "step": 90, "micro_batch_from": 16, "micro_batch_to": 8}
+    return {"t": NOW - 61, "kind": "recovered", **what}
+
+
+def paused(
+    how: str, why: str, phase: str | None, **state: Any
+) -> tuple[list[Event], dict[str, Any]]:
+    event = {"t": NOW - 4, "kind": "paused", "step": 176, "how": how, "why": why}
+    events = [*preparation(), *training(), hardware(gpu=True), event]
+    return events, {"status": Status.PAUSED, "phase": phase, "why": why, "step": 176, **state}
 
 
 def failed() -> list[Event]:
@@ -63,7 +103,26 @@ def failed() -> list[Event]:
 MONITORED: dict[str, tuple[list[Event], dict[str, Any]]] = {
     "queued": ([], {"status": Status.STARTING, "started": None}),
     "preparing": (preparation(7), {"status": Status.PREPARING}),
-    "running": ([*preparation(), *training(), hardware(gpu=True)], {"step": 176}),
+    "running": (
+        [
+            *preparation(),
+            *training(1, 90),
+            recovered(),
+            *training(91, 176),
+            *looks(),
+            hardware(gpu=True),
+        ],
+        {"step": 176},
+    ),
+    "holding": paused("hold", "held on request, memory and GPU are kept", "holding"),
+    "disk-full": paused(
+        "disk full",
+        "the disk is full: a checkpoint of step 176 needs 1.4M, 12.0K is free",
+        "disk full",
+    ),
+    "released": paused(
+        "release", "released at step 176: the checkpoint is written", None, ended=NOW - 3
+    ),
     "finished": (
         [*preparation(), *training(1, 300, 0.3), hardware(), *ending()],
         {"status": Status.FINISHED, "ended": NOW - 2, "adapter_bytes": 480_000},
@@ -89,6 +148,30 @@ def test_monitor(snap_compare: Snap, home: Path, name: str, size: tuple[int, int
     assert picture(snap_compare, home, session, "train", size)
 
 
+def test_a_large_monitor_in_daylight(snap_compare: Snap, home: Path) -> None:
+    events, state = MONITORED["running"]
+    session = demo_session()
+    session.monitored = make_run(home, events, **state)
+    assert picture(snap_compare, home, session, "train", (200, 50), theme=LIGHT.name)
+
+
+def test_pausing_asks(snap_compare: Snap, home: Path) -> None:
+    events, state = MONITORED["running"]
+    session = demo_session()
+    session.monitored = make_run(home, events, **state)
+    assert picture(snap_compare, home, session, "train", (80, 24), "p", "j")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=size_name)
+def test_difference(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None:
+    events, state = MONITORED["running"]
+    earlier = make_run(home, name="r6-demo", status=Status.FINISHED)
+    earlier.spec_path.write_text(write_spec(demo_spec().changed(lora_r=8, learning_rate=1e-3)))
+    session = demo_session()
+    session.monitored = make_run(home, events, **state)
+    assert picture(snap_compare, home, session, "train", size, "D")
+
+
 def test_stopping_asks(snap_compare: Snap, home: Path) -> None:
     events, state = MONITORED["running"]
     session = demo_session()
@@ -98,7 +181,7 @@ def test_stopping_asks(snap_compare: Snap, home: Path) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=size_name)
 def test_samples(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None:
-    events, state = MONITORED["finished"]
+    events, state = MONITORED["running"]
     session = demo_session()
     session.monitored = make_run(home, events, **state)
     assert picture(snap_compare, home, session, "train", size, "right_square_bracket")
@@ -124,6 +207,44 @@ def test_settings(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None
     assert picture(snap_compare, home, session, "train", size, "j", "j")
 
 
+def foreseen(_spec: Spec) -> tuple[Rehearsal, Prediction]:
+    on_cpu = dataclasses.replace(REHEARSAL, peak_allocated=None, peak_reserved=None)
+    return on_cpu, Prediction(17_400.0, 3_600.0, "from the rehearsal")
+
+
+@pytest.mark.parametrize("size", MONITOR_SIZES, ids=size_name)
+def test_rehearsed(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None:
+    session = with_data(demo_session())
+    assert picture(snap_compare, home, session, "train", size, foresee=foreseen)
+
+
+def test_rehearsed_with_a_problem(snap_compare: Snap, home: Path) -> None:
+    tight = dataclasses.replace(HARDWARE, disk_free=200 * 2**20)
+    session = with_data(demo_session())
+    changed: dict[str, Any] = {"foresee": foreseen, "read_hardware": lambda: tight}
+    assert picture(snap_compare, home, session, "train", (80, 24), **changed)
+
+
+def test_the_choice_of_a_gpu(snap_compare: Snap, home: Path) -> None:
+    cards = tuple(
+        Gpu(
+            index,
+            uuid=f"GPU-{index}",
+            name="NVIDIA GeForce RTX 4090",
+            total=24 * 2**30,
+            used=used * 2**30,
+            free=(24 - used) * 2**30,
+            utilization=90 * (used > 1),
+            processes=(GpuProcess(9, used * 2**30),) if used > 1 else None,
+        )
+        for index, used in enumerate((1, 21))
+    )
+    hardware_now = dataclasses.replace(HARDWARE, gpus=cards, gpu_error=None)
+    session = with_data(demo_session())
+    changed: dict[str, Any] = {"read_hardware": lambda: hardware_now}
+    assert picture(snap_compare, home, session, "train", (80, 24), "d", "j", **changed)
+
+
 def test_a_value_that_is_refused(snap_compare: Snap, home: Path) -> None:
     session = with_data(demo_session())
     keys = ("j", "enter", "x", "2", "enter")
@@ -134,22 +255,13 @@ def test_nothing_to_start(snap_compare: Snap, home: Path) -> None:
     assert picture(snap_compare, home, Session(), "train", (80, 24))
 
 
-@pytest.mark.parametrize("size", SIZES, ids=size_name)
-def test_data(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None:
-    assert picture(snap_compare, home, with_data(demo_session()), "data", size)
-
-
-def test_no_data(snap_compare: Snap, home: Path) -> None:
-    assert picture(snap_compare, home, Session(), "data", (80, 24))
-
-
 @pytest.mark.parametrize("size", MONITOR_SIZES, ids=size_name)
 def test_runs(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None:
     for number, (events, state) in enumerate(MONITORED.values(), start=1):
         make_run(home, events, name=f"r{number}-demo-structured-output", **state)
     make_run(
         home,
-        name="r8-phi-2",
+        name="r99-phi-2",
         model="microsoft/phi-2",
         preset=None,
         host="other-box",

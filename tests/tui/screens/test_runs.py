@@ -88,6 +88,32 @@ async def test_resume_and_stop_are_for_those_that_can(home: Path) -> None:
         assert resumed == ["r2-demo"]
 
 
+async def test_p_pauses_the_run_under_the_cursor_and_lets_it_go_on(home: Path) -> None:
+    some_runs(home)
+    make_run(home, name="r4-demo", status=Status.PAUSED, phase="holding", why="held on request")
+    make_run(home, name="r5-demo", status=Status.PAUSED, why="released", ended=NOW - 5)
+    resumed: list[str] = []
+    asked: list[str] = []
+    services = fixed_services(
+        home,
+        resume_run=lambda run: resumed.append(run.short_id),
+        request=lambda run, kind: asked.append(f"{kind} {run.short_id}"),
+    )
+    app = FinetuneApp(services, demo_session())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "runs")
+        assert [row.split()[3:5] for row in rows(app)[:2]] == [["‖", "paused"]] * 2
+        for _ in range(2):  # let go, then holding
+            await pilot.press("p")
+            await settle(pilot)
+            await pilot.press("5", "j")
+            await settle(pilot)
+        assert resumed == ["r5", "r4"]
+        await pilot.press("p", "h")
+        await settle(pilot)
+        assert asked == ["pause r3"]
+
+
 async def test_no_runs_says_how_to_get_one(home: Path) -> None:
     app = FinetuneApp(fixed_services(home), demo_session())
     async with app.run_test(size=(80, 24)) as pilot:

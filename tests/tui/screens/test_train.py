@@ -1,12 +1,16 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.hardware import Gpu, GpuProcess
 from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.requests import drop_request, take_requests
 from finetune_tui.core.runs.state import Status
-from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.spec import Spec, demo_spec
+from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.screens.ask import AskScreen
 from finetune_tui.tui.screens.monitor import Monitor
@@ -15,6 +19,7 @@ from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Lines
 from finetune_tui.tui.widgets.settings_form import FieldInput, SettingsForm
 from tests.tui.runs_fixture import (
+    HARDWARE,
     NOW,
     append,
     demo_session,
@@ -27,6 +32,8 @@ from tests.tui.runs_fixture import (
     training,
     write_run_state,
 )
+
+GIB = 2**30
 
 
 def words(app: FinetuneApp, selector: str) -> str:
@@ -44,12 +51,19 @@ async def look_again(pilot: Any) -> None:
     await settle(pilot)
 
 
+async def to_field(pilot: Any, app: FinetuneApp, name: str) -> None:
+    for _ in range(100):
+        if app.query_one(SettingsForm).field_name == name:
+            return
+        await pilot.press("j")
+    raise AssertionError(f"no field {name}")
+
+
 async def test_digits_typed_in_a_field_stay_in_the_field(home: Path) -> None:
     app = FinetuneApp(fixed_services(home), demo_session())
     async with app.run_test(size=(80, 24)) as pilot:
         await show(pilot, "train")
-        await pilot.press("j", "j", "j")
-        assert app.query_one(SettingsForm).field_name == "max_steps"
+        await to_field(pilot, app, "max_steps")
         await pilot.press("enter", "1", "2", "3", "enter")
         await settle(pilot)
         assert app.place_name == "train"
@@ -64,7 +78,8 @@ async def test_a_wrong_value_is_refused_in_words_and_can_be_mended(home: Path) -
     async with app.run_test(size=(80, 24)) as pilot:
         await show(pilot, "train")
         before = app.session.spec
-        await pilot.press("j", "enter", "f", "a", "s", "t", "enter")
+        await to_field(pilot, app, "learning_rate")
+        await pilot.press("enter", "f", "a", "s", "t", "enter")
         await settle(pilot)
         assert "learning_rate: 'fast' is not a number" in words(app, "#form-words")
         assert app.session.spec == before
@@ -340,3 +355,157 @@ async def test_a_dead_run_says_so_and_a_deleted_one_does_no_harm(home: Path) -> 
         shutil.rmtree(run.path)
         await look_again(pilot)
         assert "✗ broken" in words(app, "#monitor-picture")
+
+
+HOLDING = {
+    "status": Status.PAUSED,
+    "phase": "holding",
+    "why": "held on request, memory and GPU are kept",
+    "step": 176,
+}
+
+
+async def test_p_asks_which_pause_and_then_goes_on(home: Path) -> None:
+    asked: list[str] = []
+    resumed: list[RunDirectory] = []
+
+    def resume(run: RunDirectory) -> None:
+        resumed.append(run)
+        write_run_state(run)
+        append(run, [{"t": NOW, "kind": "continued", "step": 176}])
+
+    session = demo_session()
+    run = session.monitored = make_run(home, [*preparation(), *training()])
+    services = fixed_services(
+        home, request=lambda _run, kind: asked.append(kind), resume_run=resume
+    )
+    app = FinetuneApp(services, session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        await pilot.press("p", "escape")
+        await settle(pilot)
+        assert asked == []
+        await pilot.press("p", "h")
+        await settle(pilot)
+        assert asked == ["pause"]
+        assert "p goes on" in words(app, "Footline")
+        write_run_state(run, **HOLDING)
+        await look_again(pilot)
+        assert "‖ holding" in words(app, "#monitor-picture")
+        assert "held on request" in words(app, "#monitor-picture")
+        await pilot.press("p")
+        await settle(pilot)
+        await look_again(pilot)
+        assert resumed == [run]
+        assert "▶ running" in words(app, "#monitor-picture")
+
+
+async def test_a_pause_may_let_go_of_the_machine(home: Path) -> None:
+    asked: list[str] = []
+    resumed: list[RunDirectory] = []
+    session = demo_session()
+    run = session.monitored = make_run(home, [*preparation(), *training()])
+    services = fixed_services(
+        home, request=lambda _run, kind: asked.append(kind), resume_run=resumed.append
+    )
+    app = FinetuneApp(services, session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        await pilot.press("p", "j", "enter")
+        await settle(pilot)
+        assert asked == ["release"]
+        write_run_state(run, **{**HOLDING, "phase": None, "ended": NOW - 1})
+        await look_again(pilot)
+        assert "the machine is free" in words(app, "#monitor-picture")
+        await pilot.press("S", "c")
+        await settle(pilot)
+        assert not isinstance(app.screen, AskScreen)
+        await pilot.press("p")
+        await settle(pilot)
+        assert resumed == [run]
+
+
+async def test_a_pause_that_is_asked_shows_until_it_comes(home: Path) -> None:
+    session = demo_session()
+    run = session.monitored = make_run(home, [*preparation(), *training()])
+    app = FinetuneApp(fixed_services(home), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        drop_request(run, "pause")
+        await look_again(pilot)
+        take_requests(run)
+        await look_again(pilot)
+        assert "pausing" in words(app, "#monitor-picture")
+        append(run, training(177, 180))  # somebody took it back
+        await look_again(pilot)
+        assert "▶ running" in words(app, "#monitor-picture")
+
+
+async def test_the_diff_tab_holds_a_run_against_the_one_before(home: Path) -> None:
+    earlier = make_run(home, name="r6-demo", status=Status.FINISHED)
+    earlier.spec_path.write_text(write_spec(demo_spec().changed(lora_r=8, learning_rate=1e-3)))
+    make_run(home, name="r5-phi-2", status=Status.FINISHED)
+    session = demo_session()
+    session.monitored = make_run(home, [*preparation(), *training()])
+    app = FinetuneApp(fixed_services(home), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        await pilot.press("D")
+        await settle(pilot)
+        told = words(app, "#monitor-panel")
+        assert "against r6-demo" in told
+        assert "8 → 32" in told
+        assert "0.001 → 0.005" in told
+        assert "max_length" not in told
+
+
+def with_gpus(processes: tuple[GpuProcess, ...] | None) -> Session:
+    session = demo_session()
+    cards = [
+        Gpu(
+            0, uuid="GPU-a", name="NVIDIA GeForce RTX 4090", total=24 * GIB, used=GIB, free=23 * GIB
+        ),
+        Gpu(
+            1,
+            uuid="GPU-b",
+            name="NVIDIA A100",
+            total=80 * GIB,
+            used=61 * GIB,
+            free=19 * GIB,
+            processes=processes,
+        ),
+    ]
+    session.hardware = dataclasses.replace(HARDWARE, gpus=tuple(cards), gpu_error=None)
+    return session
+
+
+async def test_the_gpu_is_chosen_from_a_list_and_kept_by_uuid(home: Path) -> None:
+    session = with_gpus((GpuProcess(9, 60 * GIB),))
+    hardware_now = session.hardware
+    assert hardware_now is not None
+    app = FinetuneApp(fixed_services(home, read_hardware=lambda: hardware_now), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        await pilot.press("d")
+        await settle(pilot)
+        told = app.screen.query_one(Lines).words
+        assert "GPU0 RTX 4090" in told
+        assert "19.0G free of 80.0G, others 60.0G" in told
+        assert "others unseen" in told
+        await pilot.press("2")
+        await settle(pilot)
+        assert list(app.session.spec.gpus) == ["GPU-b"]
+        assert app.session.gpu is not None
+        assert app.session.gpu.index == 1
+        await pilot.press("d", "0")
+        await settle(pilot)
+        assert list(app.session.spec.gpus) == []
+
+
+async def test_without_a_gpu_there_is_nothing_to_choose(home: Path) -> None:
+    app = FinetuneApp(fixed_services(home), demo_session())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        await pilot.press("d")
+        await settle(pilot)
+        assert "no NVIDIA driver here" in words(app, "Footline")

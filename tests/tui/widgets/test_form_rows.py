@@ -8,6 +8,7 @@ from finetune_tui.tui.widgets.form_rows import (
     help_words,
     limits,
     moved,
+    reason_words,
     rows,
     value_words,
 )
@@ -58,6 +59,34 @@ def test_the_scale_of_the_update_is_shown() -> None:
     assert "× 8" in help_words(rank_stable, FIELDS["lora_alpha"])
 
 
+@pytest.mark.parametrize(
+    ("values", "name", "data_rows", "says"),
+    [
+        ({}, "gradient_accumulation_steps", None, "16 rows a step"),
+        ({"max_steps": 50}, "num_train_epochs", 640, "max_steps decides"),
+        ({"eval_split": 0}, "num_train_epochs", 640, "120 steps"),
+        ({}, "num_train_epochs", 640, "114 steps"),  # 32 of 640 are held out
+        ({}, "num_train_epochs", None, "passes over the data"),
+        ({"max_steps": 300}, "warmup_steps", None, "9 of 300 steps"),
+        ({"max_steps": 300}, "eval_steps", None, "every 30 of 300 steps"),
+        ({"max_steps": 300, "save_steps": 100}, "save_steps", None, "every 100 of 300 steps"),
+        ({"max_steps": 300, "save_steps": 999}, "save_steps", None, "every 300 of 300 steps"),
+        ({"max_steps": 300, "eval_steps": 0}, "eval_steps", None, "held-out loss"),
+    ],
+)
+def test_numbers_are_worked_out_where_they_are_known(
+    values: dict[str, object], name: str, data_rows: int | None, says: str
+) -> None:
+    assert says in help_words(Spec().changed(**values), FIELDS[name], data_rows)
+
+
+def test_every_default_stands_with_its_reason() -> None:
+    assert reason_words(FIELDS["lora_r"]).startswith("default 8: start at 8 and double")
+    assert reason_words(FIELDS["use_dora"]).startswith("default no: ")
+    assert reason_words(FIELDS["train_files"]).startswith("default –: ")
+    assert reason_words(FIELDS["learning_rate"]).startswith("default 2e-4: ")
+
+
 @pytest.mark.parametrize("width", [20, 45, 80, 120])
 def test_a_row_never_leaves_its_width(width: int) -> None:
     for row in rows():
@@ -74,6 +103,6 @@ def test_limits_say_what_may_be_typed() -> None:
 
 def test_changed_values_stand_out_by_weight() -> None:
     row = next(row for row in rows() if row.title == "lora_r")
-    styles = {span.text.strip(): span.style for span in form_line(Spec(lora_r=8), row, 80, False)}
-    assert styles["8"] == "strong"
+    styles = {span.text.strip(): span.style for span in form_line(Spec(lora_r=64), row, 80, False)}
+    assert styles["64"] == "strong"
     assert "lora_r" in text_of(form_line(Spec(), row, 80, False))

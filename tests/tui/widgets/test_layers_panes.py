@@ -45,7 +45,7 @@ def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
         "it brings the features back to the stream\n"
         "embed▸qkv▸out▸mlp in▸[OUT]▸norm▸head\n"
         "layers.0–31.mlp.fc2\n"
-        "trains 6,553,600 numbers at rank 16"
+        "trains 3,276,800 numbers at rank 8"
     )
 
 
@@ -59,7 +59,7 @@ def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
         ("layers.0–31", "32 blocks, all alike"),
         ("single blocks", "open to train some blocks and not others"),
         ("final_layernorm", "LayerNorm has no matrix"),
-        ("q_proj", "frozen; lora would add 2.62M"),
+        ("q_proj", "frozen; lora would add 1.31M"),
         ("layers.7", "layers.7"),
     ],
 )
@@ -89,9 +89,9 @@ def test_memory_against_what_is_free(session: Session) -> None:
     assert memory_title(session) == ("GPU0", "free 23.1G")
     fp32, bf16, *_ = [text_of(line) for line in memory_lines(session, 38, parts=False)]
     assert fp32.startswith(" fp32 ██")
-    assert fp32.endswith("▶  34.0G NO")
+    assert fp32.endswith("▶  33.9G NO")
     assert bf16.startswith(">bf16 ██")
-    assert bf16.endswith("19.5G fits")
+    assert bf16.endswith("19.4G fits")
     assert len(fp32) <= 38
 
 
@@ -124,7 +124,7 @@ def test_presets_show_what_they_train_and_where_the_advice_is_from(session: Sess
     lines = [text_of(line) for line in preset_lines(rows, session.preset, 0, True, True)]
     shown = {words[0]: words for words in (line.strip("▌ ●").split() for line in lines)}
     assert list(shown) == list(PRESETS)
-    assert shown["structured-output"] == ["structured-output", "16.6M", "19.5G", "guide"]
+    assert shown["structured-output"] == ["structured-output", "8.29M", "19.4G", "guide"]
     assert next(line for line in lines if "●" in line).split()[1] == "structured-output"
     assert "controls what attends to what" in text_of(why_lines(rows[0].resolved, 80)[0])
 
