@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # `python benchmarks/run.py` from anywhere
 
-from benchmarks import first_paint, presets_on_demo, toggle, tree
+from benchmarks import first_paint, memory, presets_on_demo, toggle, tree
 
 RESULTS = Path(__file__).parent / "results" / "results.md"
 
@@ -20,7 +20,10 @@ def main() -> None:
         "# Measurements",
         f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores, no GPU.",
     ]
-    for measure in (first_paint.measure, toggle.measure, tree.measure, presets_on_demo.measure):
+    for measure in (
+        *(first_paint.measure, toggle.measure, tree.measure, presets_on_demo.measure),
+        *(memory.measure_points, memory.measure),
+    ):
         parts.append(str(measure()))
         print(parts[-1], flush=True)
     RESULTS.write_text("\n".join(parts))

@@ -32,7 +32,7 @@ STEPS = {
     "short rows, packed": 24,
 }
 QUICK = 3  # so many times fewer steps
-TURNS = 5
+TURNS = 3
 EXPECTED = (
     "at least 0.97 of the bare loop where its step takes 100 ms or more, at most 1.2 ms more a step "
     "below; faster than SFTTrainer in every row; at least 2.5 × Trainer in the 152k row"

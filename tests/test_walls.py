@@ -14,6 +14,7 @@ HEAVY = frozenset(
     )
 )
 STARRED = (
+    "core.memory.simulation",
     "core.models.inspection",
     "core.data.parquet",
     "core.data.tokens",

@@ -22,6 +22,7 @@ from finetune_tui.core.text import plain
 # Named, not imported: this room knows no torch, and a call loads only what it needs.
 CALLS = {
     "inspect": "finetune_tui.core.models.inspection:inspect_call",
+    "simulate": "finetune_tui.core.training.simulate:simulate_call",
     "tokens": "finetune_tui.core.data.tokens_call:tokens_call",
 }
 

@@ -1,46 +1,48 @@
-"""The estimate: GPU memory of one training step in closed form, from config integers and the selection.
+"""The estimate: GPU memory of one training step, from config integers and the selection, at every toggle.
 
-A first model of the worker as it runs today: LoRA in fp32 under autocast, the stock loss, AdamW. The
-figures behind it were derived by stepping real modules on the meta device and counting live storages;
-what it leaves out it says with `band`.
+The worker as it runs: adapters in float32 under autocast, the loss in chunks, no attention mask unless rows
+are packed, non-reentrant checkpointing, gradients kept over micro-batches. What lives when is sketched
+per kind of block and added up over the step; `core.training.simulation` steps the real modules on the meta
+device and is what this is held against.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
-from finetune_tui.core.models.manifest import Manifest
-from finetune_tui.core.models.roles import Role
-from finetune_tui.core.tuning.modes import Mode
-from finetune_tui.core.tuning.selection import (
-    Selection,
-    module_parameters,
-    trainable_parameters,
+from finetune_tui.core.memory.costs import Cost, block_cost, chunk_size, embedding_cost, loss_cost
+from finetune_tui.core.memory.layout import Layout, layout
+from finetune_tui.core.memory.weights import (
+    Precision,
+    optimizer_bytes,
+    precision_of,
+    replaced_bytes,
+    weight_bytes,
 )
+from finetune_tui.core.models.manifest import Manifest
+from finetune_tui.core.tuning.counting import trained_numbers
+from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
-from finetune_tui.core.tuning.tally import blocks_of, tally
+
+__all__ = [
+    "GIB",
+    "MIB",
+    "Breakdown",
+    "Estimate",
+    "Precision",
+    "estimate",
+    "estimate_all",
+    "fits",
+    "precision_of",
+    "weight_bytes",
+]
 
 MIB = 2**20
 GIB = 2**30
 
-CUBLAS_WORKSPACE = 16 * MIB
+CUBLAS_WORKSPACE = 2 * 8_519_680  # the forward pass's and autograd's own, torch's default setting
 CUDA_CONTEXT = GIB // 2  # measured 0.3 to 0.8 GiB, by driver and card
-ALLOCATOR_SLACK = int(0.52 * GIB)
 WORKER_ON_CPU = int(0.55 * GIB)  # resident with its libraries and no model, measured
-
-# NF4 with double quantisation (QLoRA, arXiv 2305.14314): 4 bits a weight, one byte of scale per 64
-# weights, four bytes per 256 scales; beside that each Linear keeps two code tables and an offset.
-NF4_TABLES = 16 * 4 + 256 * 4 + 4
-
-
-class Precision(StrEnum):
-    """How the frozen base is held."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "8bit"
-    NF4 = "4bit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,79 +98,36 @@ def estimate(
     manifest: Manifest, selection: Selection, spec: Spec, precision: Precision
 ) -> Estimate:
     """One training step of this selection, at `spec.max_length` tokens a row and a full batch."""
-    trainable = trainable_parameters(manifest, selection, spec.lora_r)
-    weights = weight_bytes(manifest, precision) - _replaced_bytes(manifest, selection, precision)
-    adapters = 4 * trainable  # whatever the mode, what trains is float32
-    gradients = 4 * trainable
-    optimizer = _optimizer_bytes(spec, trainable)
-    tokens = spec.per_device_train_batch_size * spec.max_length
-    unit = 4 if precision is Precision.FP32 else 2
-    saved = _saved_per_token(manifest, selection, spec, unit)
-    activations = tokens * saved
-    logits_at_loss = 12 * tokens * manifest.config.vocabulary
-    block = tokens * _block_backward_per_token(manifest, unit)
-
-    # Gradients exist from the backward pass on; the logits are gone by then.
-    at_loss = activations + logits_at_loss
-    at_backward = activations + gradients + block
-    phase = "loss" if at_loss >= at_backward else "backward"
-    if phase == "loss":
-        shown_gradients, logits = 0, logits_at_loss
-    else:
-        shown_gradients, logits = gradients, 0
-        activations += block
-    if spec.use_cpu:
-        workspace, slack, context = 0, 0, WORKER_ON_CPU
-    else:
-        workspace, context = CUBLAS_WORKSPACE, CUDA_CONTEXT
-        slack = ALLOCATOR_SLACK + 3 * tokens * manifest.config.vocabulary
-    allocated = weights + adapters + optimizer + shown_gradients + activations + logits + workspace
+    weights = weight_bytes(manifest, precision) - replaced_bytes(manifest, selection, precision)
+    trained = 4 * trained_numbers(manifest, selection, spec)  # whatever the mode, float32
+    stays, on_top = optimizer_bytes(manifest, selection, spec)
+    plan = layout(manifest, selection, spec, precision)
+    moments = [
+        *_moments(plan, spec, trained),
+        Moment("optimizer", trained + on_top, trained, 0),
+    ]
+    peak = max(moments, key=lambda moment: moment.bytes)
+    workspace = 0 if spec.use_cpu else CUBLAS_WORKSPACE
+    allocated = weights + trained + stays + peak.bytes + workspace
+    slack = 0 if spec.use_cpu else _between_blocks(allocated, peak.bytes + trained + stays)
+    context = WORKER_ON_CPU if spec.use_cpu else CUDA_CONTEXT
     return Estimate(
         allocated=allocated,
         reserved=allocated + slack,
         device=allocated + slack + context,
         breakdown=Breakdown(
-            weights,
-            adapters,
-            shown_gradients,
-            optimizer,
-            activations,
-            logits,
-            workspace + slack,
-            context,
+            weights=weights,
+            adapters=trained,
+            gradients=peak.gradients,
+            optimizer=stays,
+            activations=peak.bytes - peak.gradients - peak.logits,
+            logits=peak.logits,
+            workspace=workspace + slack,
+            context=context,
         ),
-        peak_phase=phase,
-        band=GIB // 4 + (activations + logits) // 10,
+        peak_phase=peak.phase,
+        band=64 * MIB + allocated * 3 // 100 + (peak.bytes + trained + stays) // 10,
     )
-
-
-def _replaced_bytes(manifest: Manifest, selection: Selection, precision: Precision) -> int:
-    """Frozen bytes that training in place turns into trainable ones.
-
-    `bias`, and `full` without LoRA, make the model's own parameters trainable; `full` beside LoRA keeps
-    the frozen copy, because PEFT can switch its adapters off.
-    """
-    modes = [Mode.BIAS] if selection.names(Mode.LORA) else [Mode.BIAS, Mode.FULL]
-    numbers = sum(
-        times * module_parameters(manifest, module, choice, lora_r=0)
-        for module, choice, times in tally(manifest, selection.choices)
-        if choice.mode in modes
-    )
-    return (4 if precision is Precision.FP32 else 2) * numbers
-
-
-def weight_bytes(manifest: Manifest, precision: Precision) -> int:
-    """The frozen weights. bitsandbytes leaves embedding, head, norms and biases at 16 bits."""
-    if precision is Precision.FP32:
-        return 4 * manifest.parameters
-    if precision is Precision.BF16:
-        return 2 * manifest.parameters
-    facts = _facts(manifest)
-    rest = 2 * (manifest.parameters - facts.numbers)
-    if precision is Precision.INT8:
-        return facts.numbers + 4 * facts.rows + rest
-    scales = facts.numbers // 64
-    return facts.numbers // 2 + scales + 4 * (scales // 256) + NF4_TABLES * facts.linears + rest
 
 
 def fits(estimate: Estimate, free: int | None) -> bool | None:
@@ -176,82 +135,84 @@ def fits(estimate: Estimate, free: int | None) -> bool | None:
     return None if free is None else estimate.device + estimate.band <= free
 
 
-def precision_of(spec: Spec, on_gpu: bool) -> Precision:
-    """The precision the worker will load the base in."""
-    if spec.load_in_4bit:
-        return Precision.NF4
-    if spec.load_in_8bit:
-        return Precision.INT8
-    if spec.dtype == "auto":
-        return Precision.BF16 if on_gpu and not spec.use_cpu else Precision.FP32
-    return Precision.FP32 if spec.dtype == "float32" else Precision.BF16
-
-
 @dataclass(frozen=True, slots=True)
-class _Facts:
-    """Of a model, whatever is selected. linears: how many are quantised, with so many numbers and rows."""
+class Moment:
+    """Bytes beside weights, adapters and optimizer at one moment, and which of them are what."""
 
-    linears: int
-    numbers: int
-    rows: int
-    gated: bool
-
-
-@lru_cache(maxsize=8)
-def _facts(manifest: Manifest) -> _Facts:
-    quantised = [m.features for m in manifest.modules if m.is_quantisable and m.features]
-    return _Facts(
-        linears=len(quantised),
-        numbers=sum(inputs * outputs for inputs, outputs in quantised),
-        rows=sum(outputs for _, outputs in quantised),
-        gated=any(m.role in (Role.MLP_GATE, Role.GATE_IN) for m in manifest.modules),
-    )
+    phase: str
+    bytes: int
+    gradients: int
+    logits: int
 
 
-def _optimizer_bytes(spec: Spec, trainable: int) -> int:
-    """AdamW keeps two moments in fp32; in 8 bits a byte each and two scales per 256; paged: on the host."""
-    if spec.optim == "adamw_8bit":
-        return 2 * trainable + 8 * (trainable // 256)
-    if spec.optim == "paged_adamw_8bit":
-        return 0
-    return 8 * trainable
+def _moments(plan: Layout, spec: Spec, trained: int) -> Iterator[Moment]:
+    """Every moment of a step that may be its peak."""
+    frame, ends = plan.frame, plan.ends
+    before = trained if frame.accumulates else 0
+    inputs, masks = _inputs(plan, spec)
+    base = inputs + before
+    embedded = embedding_cost(frame, plan.table, plan.scales_embedding, ends.shares)
+    yield Moment("forward", base + embedded.forward, before, 0)
+    kept, casts, held = base + embedded.kept, embedded.casts, 0
+    # transformers asks for the gradient of whatever goes into checkpointed blocks.
+    e, has_gradient = embedded.out, embedded.backward > 0 or spec.gradient_checkpointing
+    costs: list[Cost] = []
+    for shape, kind in plan.blocks:
+        cost = block_cost(frame, shape, kind, spec.gradient_checkpointing, e, has_gradient)
+        yield Moment("forward", kept + casts + masks + cost.forward, before, 0)
+        kept += cost.kept
+        casts += cost.casts
+        held += cost.held
+        e, has_gradient = cost.out, has_gradient or kind.trains
+        costs.append(cost)
+    loss = loss_cost(frame, ends, spec.chunked_loss, e, has_gradient)
+    tokens = chunk_size(frame.tokens, ends.vocabulary) if spec.chunked_loss else frame.tokens
+    number = tokens * ends.vocabulary
+    yield Moment("loss", kept + casts + masks + loss.forward, before, 10 * number)
+    if not spec.gradient_checkpointing:
+        masks = 0
+    arrived = loss.gradients
+    yield Moment("loss", kept + masks + loss.backward, before + arrived, 12 * number)
+    # What is held lies among what is kept until its block's turn, and beyond it.
+    stays = 0
+    for cost in reversed(costs):
+        if not cost.backward:
+            break
+        kept -= cost.kept
+        yield Moment(
+            "backward", kept + masks + stays + arrived + cost.backward, before + arrived, 0
+        )
+        arrived += cost.gradients
+        stays += cost.held
+    if embedded.backward:
+        kept -= embedded.kept
+        most = kept + masks + stays + arrived + embedded.backward
+        yield Moment("backward", most, before + arrived, 0)
 
 
-def _saved_per_token(manifest: Manifest, selection: Selection, spec: Spec, unit: int) -> int:
-    """Bytes a token leaves behind for the backward pass, over all blocks."""
-    config = manifest.config
-    if spec.gradient_checkpointing:
-        return config.blocks * unit * config.hidden_size
-    attention = 2 * config.heads * config.head_dim + 2 * config.kv_heads * config.head_dim
-    norm = 2 * (4 * config.hidden_size + 4)
-    saved = norm + unit * attention + 4 * config.heads + _mlp_saved(manifest, unit)
-    dropped = 1 if spec.lora_dropout else 0
-    inputs_kept = 0
-    for module, choice, times in tally(manifest, selection.choices):
-        inputs = module.features[0] if module.features else 0
-        if choice.mode is Mode.LORA:
-            rank = choice.r or spec.lora_r
-            inputs_kept += times * (unit * (inputs + rank) + dropped * inputs)
-        elif choice.mode is Mode.FULL:  # a matrix that trains keeps its own input for its gradient
-            inputs_kept += times * unit * inputs
-    return (config.blocks - _lowest_block(manifest, selection)) * saved + inputs_kept
+def _inputs(plan: Layout, spec: Spec) -> tuple[int, int]:
+    """(tokens, labels and positions, with their cosines; masks over pairs of tokens)."""
+    frame = plan.frame
+    shape = plan.blocks[0][0] if plan.blocks else None
+    tokens = frame.tokens * (8 * (3 if spec.packing else 2))
+    if shape is None:
+        return tokens, 0
+    pairs = frame.rows * frame.length * frame.length
+    rows = frame.rows if spec.packing else 1
+    turned = round(shape.heads[2] * shape.rotary)
+    kinds = 2 if shape.family == "gemma3_text" else 1
+    tokens += kinds * rows * frame.length * turned * 2 * frame.stream
+    if shape.family == "gemma2":
+        return tokens, 2 * pairs * frame.half
+    if spec.packing:
+        return tokens, kinds * pairs
+    return tokens, pairs if any(shape.masked for shape, _ in plan.blocks) else 0
 
 
-def _lowest_block(manifest: Manifest, selection: Selection) -> int:
-    """Blocks below the lowest that trains save nothing; a trained embedding lies below them all."""
-    if any(one.module.role is Role.EMBEDDING for one in tally(manifest, selection.choices)):
-        return 0
-    inside = blocks_of(manifest, selection.choices) - {None}
-    return min((block for block in inside if block is not None), default=manifest.config.blocks)
+def _between_blocks(allocated: int, moving: int) -> int:
+    """What the caching allocator cannot use of what it holds: holes between blocks that do not fit.
 
-
-def _mlp_saved(manifest: Manifest, unit: int) -> int:
-    """A gated MLP keeps gate, activation and product; Phi's GELU, written out in Python, five steps."""
-    steps = 3 if _facts(manifest).gated else 5
-    return steps * unit * manifest.config.intermediate_size
-
-
-def _block_backward_per_token(manifest: Manifest, unit: int) -> int:
-    """What the backward pass of one block needs on top of what was saved."""
-    config = manifest.config
-    return 4 * unit * config.intermediate_size + 4 * config.hidden_size + _mlp_saved(manifest, unit)
+    moving: bytes that come and go, or came one by one, unlike the weights. The shares are the middle of what
+    replays of simulated steps hold on a card with little to spare; `band` covers the rest of them.
+    """
+    return MIB * 64 + allocated * 3 // 100 + moving * 12 // 100

@@ -113,6 +113,7 @@ def test_memory_that_runs_out_at_the_first_batch_trains_as_with_fewer_rows_from_
     ends_equal(run, straight)
 
 
+@pytest.mark.soak
 def test_memory_that_runs_out_later_goes_on_from_that_step_and_is_remembered(
     make_run: MakeRun,
 ) -> None:
@@ -240,9 +241,7 @@ def epochs(tmp_path_factory: pytest.TempPathFactory) -> tuple[MakeRun, RunDirect
 @pytest.mark.parametrize(
     ("batch", "what"),
     [
-        pytest.param(
-            batch, what, marks=() if (batch, what) == (15, "SIGTERM") else pytest.mark.soak
-        )
+        pytest.param(batch, what, marks=pytest.mark.soak)
         for batch in (13, 14, 15, 18)
         for what in ("SIGTERM", "SIGKILL")
     ],

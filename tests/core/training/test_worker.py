@@ -190,6 +190,7 @@ def test_bad_rows_are_named_and_the_others_train(make_run: MakeRun, tmp_path: Pa
     events = finish(run)
     assert run.state().status is Status.FINISHED
     warned = [event["where"] for event in events if event["kind"] == "warning"]
+    warned = [where for where in warned if where.startswith(str(tmp_path))]
     assert [where.rpartition(":")[2] for where in warned] == ["7", "10"]
 
     strict = make_run(train_files=[str(tmp_path / "d.jsonl")], strict=True)
@@ -197,6 +198,7 @@ def test_bad_rows_are_named_and_the_others_train(make_run: MakeRun, tmp_path: Pa
     assert failed["where"].endswith("d.jsonl:7")
 
 
+@pytest.mark.soak
 def test_a_quantised_base_trains_after_an_eval(make_run: MakeRun) -> None:
     run = make_run(load_in_4bit=True, max_steps=6, eval_steps=2, save_steps=0)
     events = finish(run)

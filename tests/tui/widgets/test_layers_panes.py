@@ -89,9 +89,9 @@ def test_memory_against_what_is_free(session: Session) -> None:
     assert memory_title(session) == ("GPU0", "free 23.1G")
     fp32, bf16, *_ = [text_of(line) for line in memory_lines(session, 38, parts=False)]
     assert fp32.startswith(" fp32 ██")
-    assert fp32.endswith("▶  33.9G NO")
+    assert fp32.endswith("▶  32.3G NO")
     assert bf16.startswith(">bf16 ██")
-    assert bf16.endswith("19.4G fits")
+    assert bf16.endswith("22.0G NO")
     assert len(fp32) <= 38
 
 
@@ -124,7 +124,7 @@ def test_presets_show_what_they_train_and_where_the_advice_is_from(session: Sess
     lines = [text_of(line) for line in preset_lines(rows, session.preset, 0, True, True)]
     shown = {words[0]: words for words in (line.strip("▌ ●").split() for line in lines)}
     assert list(shown) == list(PRESETS)
-    assert shown["structured-output"] == ["structured-output", "8.29M", "19.4G", "guide"]
+    assert shown["structured-output"] == ["structured-output", "8.29M", "22.0G", "guide"]
     assert next(line for line in lines if "●" in line).split()[1] == "structured-output"
     assert "controls what attends to what" in text_of(why_lines(rows[0].resolved, 80)[0])
 
