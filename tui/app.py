@@ -125,9 +125,9 @@ class FinetuneApp(App[str | None]):
 
     def session_changed(self) -> None:
         """Call after changing the session: what is on the screen follows."""
+        screens = self.screen_stack[:1]
         lines = [
-            *self.screen_stack[0].query(Masthead),
-            *self.screen_stack[0].query(StatusLine),
+            line for kind in (Masthead, StatusLine) for one in screens for line in one.query(kind)
         ]
         if len(lines) < 2:
             return  # an answer that came while the app closes

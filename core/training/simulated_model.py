@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from bitsandbytes import functional
 from bitsandbytes.nn import Params4bit
 from transformers import AutoModelForCausalLM
 from transformers.quantizers import AutoHfQuantizer
@@ -30,7 +31,8 @@ def build(config: Any, precision: Precision, dtype: torch.dtype = torch.bfloat16
             text, dtype=dtype, trust_remote_code=False, attn_implementation=attention_of(text)
         )
     if precision in (Precision.INT8, Precision.NF4):
-        _quantise(model, precision, dtype)
+        with _own_tables():
+            _quantise(model, precision, dtype)
     model.config.use_cache = False
     model.requires_grad_(False)
     return model
@@ -55,6 +57,17 @@ def _quantise(model: Any, precision: Precision, dtype: torch.dtype) -> None:
 
 
 @contextmanager
+def _own_tables() -> Iterator[None]:
+    """bitsandbytes remembers its code tables on the device it first needs them: never on this one."""
+    kept = dict(functional.name2qmap)
+    try:
+        yield
+    finally:
+        functional.name2qmap.clear()
+        functional.name2qmap.update(kept)
+
+
+@contextmanager
 def _one_copy_of_weights() -> Iterator[None]:
     """DoRA starts from a copy of each 4-bit layer, dropped at once; meta tensors of 4 bits have no copies."""
     kept = Params4bit.__deepcopy__
@@ -70,7 +83,7 @@ def simulated_model(
 ) -> Any:
     """What `build` gives, with the selection and the loss the worker would train with."""
     model = build(config, precision)
-    with _one_copy_of_weights():
+    with _one_copy_of_weights(), _own_tables():
         adapted = apply_selection(model, manifest, selection, spec)
     if spec.chunked_loss:
         causal = adapted.get_base_model() if hasattr(adapted, "peft_config") else adapted
