@@ -164,8 +164,7 @@ async def test_a_file_that_cannot_be_read_says_why_and_can_be_read_again(home: P
         assert "late.jsonl" in shown(app)
         answers(Path("late.jsonl"))
         await pilot.press("r")
-        await settle(pilot)
-        assert "20 usable" in shown(app)
+        await until(pilot, lambda: "20 usable" in shown(app))
 
 
 def test_the_split_is_said_in_rows(tmp_path: Path) -> None:
