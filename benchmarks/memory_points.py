@@ -50,8 +50,11 @@ class Point:
             batches=((self.rows, self.length),),
             optim=self.optim,
             autocast=torch.bfloat16 if self.precision is Precision.NF4 else None,
-            checkpointing=self.checkpointing,
         )
+        if self.checkpointing:  # as Transformers does it, with the embedding's gradient
+            model.activation_checkpointing_enable(
+                activation_checkpointing_kwargs={"use_reentrant": False}
+            )
         other: MicroBatch | None = _as_peft_measures if self.measured else None
         return trace_steps(model, manifest.blocks_at, manifest.blocks, steps, micro_batch=other)
 

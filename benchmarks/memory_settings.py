@@ -21,11 +21,22 @@ from finetune_tui.core.models.resolve import find_model
 from finetune_tui.core.training.simulate import config_of, simulate
 from finetune_tui.core.tuning.modes import Choice, Mode
 from finetune_tui.core.tuning.presets import PRESETS, resolve_preset
+from finetune_tui.core.tuning.refusals import Machine, refuse_impossible
 from finetune_tui.core.tuning.selection import Selection, refusal
 from finetune_tui.core.tuning.spec import OPTIMIZERS, Spec
 
 SEED = 20261121
+_ANYWHERE = Machine(on_gpu=True, has_package=lambda _: True)
+TOKENS = tuple(map(str, range(40, 60)))
 _LENGTHS = (128, 200, 512, 777, 1024, 2048, 4096)
+_NAMED = (
+    "gradient_checkpointing",
+    "use_dora",
+    "packing",
+    "chunked_loss",
+    "trainable_token_indices",
+    "neftune_noise_alpha",
+)
 _QUANTISED = (Precision.INT8, Precision.NF4)
 
 
@@ -43,11 +54,9 @@ class Setting:
             f"{self.model} ({self.blocks} blocks), {self.precision}, {self.selection}",
             f"{spec.per_device_train_batch_size} × {spec.max_length}, r {spec.lora_r}, {spec.optim}",
         ]
-        words += [
-            name
-            for name in ("gradient_checkpointing", "use_dora", "packing", "chunked_loss")
-            if getattr(spec, name)
-        ]
+        words += [name for name in _NAMED if getattr(spec, name)]
+        if spec.init_lora_weights != "default":
+            words.append(spec.init_lora_weights)
         return ", ".join(words)
 
 
@@ -90,12 +99,15 @@ def random_settings(count: int, seed: int = SEED) -> Iterator[Setting]:
                 packing=draw.random() < 0.15,
                 chunked_loss=draw.random() < 0.75,
                 optim=draw.choice(OPTIMIZERS),
+                init_lora_weights=draw.choice(["default"] * 8 + ["olora", "pissa"]),
+                trainable_token_indices=draw.choice([()] * 7 + [TOKENS]),
+                neftune_noise_alpha=draw.choice([0.0] * 7 + [5.0]),
                 load_in_4bit=precision is Precision.NF4,
                 load_in_8bit=precision is Precision.INT8,
                 dtype="float32" if precision is Precision.FP32 else "auto",
             ),
         )
-        if _means_something(setting):
+        if is_possible(setting):
             made += 1
             yield setting
 
@@ -114,7 +126,7 @@ def compare(setting: Setting) -> Compared:
     )
 
 
-def _means_something(setting: Setting) -> bool:
+def is_possible(setting: Setting) -> bool:
     manifest, _, _ = _cut(setting)
     if setting.spec.max_length > (manifest.config.context or setting.spec.max_length):
         return False
@@ -126,6 +138,7 @@ def _means_something(setting: Setting) -> bool:
         return False  # the grouped product takes 16 bits only
     try:
         selection = _selection(manifest, setting)
+        refuse_impossible(setting.spec, manifest, selection, _ANYWHERE)
     except UserError:
         return False
     in_full = any(

@@ -1,4 +1,4 @@
-"""Run every measurement and write benchmarks/results/results.md."""
+"""Run every measurement and write benchmarks/results/results.md and runs.md."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # `python benchmarks/run.py` from anywhere
 
-from benchmarks import first_paint, memory, presets_on_demo, toggle, tree
+from benchmarks import first_paint, memory, presets_on_demo, runs, toggle, tree
 
 RESULTS = Path(__file__).parent / "results" / "results.md"
 
@@ -27,6 +27,7 @@ def main() -> None:
         parts.append(str(measure()))
         print(parts[-1], flush=True)
     RESULTS.write_text("\n".join(parts))
+    print(runs.record())  # a file of its own, as training.py has
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ async def _ours(manifest: Manifest, unfolded: bool) -> tuple[float, list[float]]
             await app.action_show_place("layers")
             await pilot.pause()
             began = time.perf_counter()
-            app.open_model(reference)
+            app.opening.model(reference)
             await _until(pilot, lambda: app.session.manifest is manifest and _shows(app))
             opened = time.perf_counter() - began
             await _settled(pilot)

@@ -57,7 +57,8 @@ def gpu_finding(machine: Machine) -> Finding:
     gpus = machine.hardware.gpus
     if gpus:
         driver = f" · driver {machine.hardware.driver}" if machine.hardware.driver else ""
-        names = " · ".join(_gpu_words(gpu) for gpu in gpus)
+        contexts = machine.cuda_contexts or (None,) * len(gpus)
+        names = " · ".join(map(_gpu_words, gpus, contexts))
         broken = any(gpu.error for gpu in gpus)
         return Finding("GPU", not broken, names + driver, "nvidia-smi -q" if broken else None)
     why = machine.hardware.gpu_error or "none found"
@@ -258,10 +259,12 @@ def _has_code_for(torch: Torch, gpu: Gpu) -> bool:
     return False
 
 
-def _gpu_words(gpu: Gpu) -> str:
+def _gpu_words(gpu: Gpu, context: int | None) -> str:
     name = plain(gpu.name or "unknown GPU", 60)
     memory = f" {size(gpu.total)}" if gpu.total else ""
-    return f"GPU{gpu.index} {name}{memory}" + (f" ({plain(gpu.error, 120)})" if gpu.error else "")
+    measured = f", of which CUDA took {size(context)} when runs measured it" if context else ""
+    error = f" ({plain(gpu.error, 120)})" if gpu.error else ""
+    return f"GPU{gpu.index} {name}{memory}{measured}{error}"
 
 
 def _numbers(version: str) -> _Version:

@@ -1,11 +1,13 @@
 """Files that are complete or absent, never half written."""
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from finetune_tui.core.errors import UserError
 
@@ -41,12 +43,27 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def open_plain(path: Path) -> BinaryIO:
+    """A file for reading without a buffer; never waits for anybody. Raises OSError, also for what is
+    no plain file: opening a named pipe would block until somebody writes to it, a device may never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def read_json(path: Path, limit: int = 64 * 2**20) -> Any:
     """A JSON file's value. Raises UserError naming file and line; refuses files over `limit` bytes."""
     try:
-        if path.stat().st_size > limit:
-            raise UserError(f"larger than {limit} bytes, so it is not read", where=str(path))
-        return json.loads(path.read_bytes())
+        with open_plain(path) as file:
+            if os.fstat(file.fileno()).st_size > limit:
+                raise UserError(f"larger than {limit} bytes, so it is not read", where=str(path))
+            return json.loads(file.read())
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from error
     except json.JSONDecodeError as error:

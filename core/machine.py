@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_tui.core.hardware import Hardware, read_hardware
+from finetune_tui.core.memory.calibration import context_for
+from finetune_tui.core.runs.detached import ends_at_logout
 from finetune_tui.core.runs.home import lasting_mounts, on_container_disk
-from finetune_tui.core.runs.start import ends_at_logout
 
 TORCH_TIMEOUT = 120.0
 """Seconds for a first `import torch` from a cold network disk."""
@@ -81,7 +82,7 @@ class Machine:
     one. versions: of installed packages, None for those that are not. requirements: lowest version
     and first too new one of what this program needs. home_error: why nothing can be written there.
     ends_at_logout: why runs end at logout, or None when they go on. hub_login: where a token was
-    found; never the token.
+    found; never the token. cuda_contexts: bytes that CUDA takes on each GPU, None: no run measured it.
     """
 
     python: str
@@ -100,14 +101,16 @@ class Machine:
     ends_at_logout: str | None
     terminal: Terminal
     hub_login: str | None
+    cuda_contexts: tuple[int | None, ...] = ()
 
 
 def read_machine(home: Path) -> Machine:
     """Look at this machine; takes the seconds that importing torch takes. Never raises."""
+    hardware = read_hardware(_existing(home))
     return Machine(
         python=".".join(str(part) for part in sys.version_info[:3]),
         pip=pip_command(sys.executable, has_pip=importlib.util.find_spec("pip") is not None),
-        hardware=read_hardware(_existing(home)),
+        hardware=hardware,
         cuda_driver=read_cuda_driver(),
         nvidia_device=has_nvidia_device(),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
@@ -121,6 +124,7 @@ def read_machine(home: Path) -> Machine:
         ends_at_logout=ends_at_logout(),
         terminal=_own_terminal(),
         hub_login=find_hub_login(os.environ, Path.home()),
+        cuda_contexts=tuple(context_for(home, gpu) for gpu in hardware.gpus),
     )
 
 

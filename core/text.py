@@ -20,11 +20,16 @@ def plain(text: str, limit: int | None = None) -> str:
     """One line that a terminal shows and never obeys; `limit` is its longest length in characters."""
     if limit is not None:
         text = text[: limit * 4]  # foreign text may be huge: look only at what can be shown
-    text = _LINE_BREAK.sub("⏎", _ESCAPE_SEQUENCE.sub("", text)).replace("\t", " ")
-    text = _HIDDEN.sub("", text)
+    if not text.isprintable():
+        text = _shown(text)
     if limit is not None and len(text) > limit:
         return text[: max(limit - 1, 0)] + "…"
     return text
+
+
+def _shown(text: str) -> str:
+    text = _LINE_BREAK.sub("⏎", _ESCAPE_SEQUENCE.sub("", text)).replace("\t", " ")
+    return _HIDDEN.sub("", text)
 
 
 def plain_lines(text: str) -> str:

@@ -40,6 +40,8 @@ from tests.tui.runs_fixture import (  # noqa: E402
     show,
     training,
 )
+from tests.tui.screens.runs_scenes import CURVES, MARKED, queued, quiet  # noqa: E402
+from tests.tui.screens.runs_scenes import press as press_in_runs  # noqa: E402
 
 FOLDER = ROOT / "screenshots"
 SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
@@ -100,8 +102,26 @@ async def runs(size_name: str, size: tuple[int, int]) -> None:
             session.monitored = make_run(Path(home), events, **state)
             await picture(f"{name}-{size_name}", *_at(home, session, size, "train"))
             if name == "finished":
-                await picture(f"runs-{size_name}", *_at(home, demo_session(), size, "runs"))
                 await picture(f"data-{size_name}", *_at(home, _with_orders(), size, "data"))
+
+
+async def list_of_runs(size_name: str, size: tuple[int, int]) -> None:
+    """The list, the curves of three of its runs, and the queue."""
+    keys = {"runs": MARKED, "curves": CURVES, "queue": ("Q", "j")}
+    for name, pressed in keys.items():
+        with nobodys_home() as home:
+            queued(Path(home))
+            app, _, before = _at(home, demo_session(), size, "runs")
+
+            async def prepare(
+                pilot: AppPilot, before: Before = before, pressed: tuple[str, ...] = pressed
+            ) -> None:
+                await before(pilot)
+                await press_in_runs(pilot, *pressed)
+                await pilot.pause(0.3)  # the curve below the list waits until the cursor rests
+                await quiet(pilot)
+
+            await picture(f"{name}-{size_name}", app, size, prepare)
 
 
 def _with_orders() -> Session:
@@ -126,6 +146,7 @@ async def main() -> None:
     for name, size in SIZES.items():
         await model_and_layers(name, size)
         await runs(name, size)
+        await list_of_runs(name, size)
     await model_and_layers("120x36", SIZES["120x36"], LIGHT.name)
 
 

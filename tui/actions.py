@@ -28,14 +28,18 @@ class Action:
     @property
     def key_words(self) -> str:
         """The keys as a person reads them: 'spc', '/', 'j ↓'."""
-        return self.shown or " ".join(dict.fromkeys(key_word(key) for key in self.keys))
+        return self.shown or words_of(self.keys)
 
 
 class ActionGroup:
-    """Declares the actions of one place, or of one screen, in a line each."""
+    """Declares the actions of one place, or of one screen, in a line each.
 
-    def __init__(self, name: str) -> None:
+    name: the first part of their ids. title: what the help calls the group, the name without it.
+    """
+
+    def __init__(self, name: str, title: str = "") -> None:
         self.name = name
+        self.title = title or name
 
     def __call__(
         self,
@@ -50,7 +54,7 @@ class ActionGroup:
         """keys: separated by spaces. run: without it, the method is named as the verb."""
         names = tuple(keys.split())
         return Action(
-            f"{self.name}.{verb}", names, words, help, self.name, run or verb, footer, shown
+            f"{self.name}.{verb}", names, words, help, self.title, run or verb, footer, shown
         )
 
 
@@ -80,60 +84,49 @@ def key_word(key: str) -> str:
     return _KEY_WORDS.get(key, key)
 
 
+def words_of(keys: Iterable[str]) -> str:
+    """Several keys as a person reads them."""
+    return " ".join(dict.fromkeys(key_word(key) for key in keys))
+
+
 def bindings(actions: Iterable[Action]) -> list[Binding]:
     """The same actions as Textual's bindings, remembered in ACTIONS under the id that both share."""
     made = []
     for action in actions:
         ACTIONS[action.id] = action
-        if not action.keys:  # only by palette or mouse
-            continue
-        made.append(
-            Binding(
-                ",".join(action.keys),
-                action.run,
-                action.words,
-                show=action.footer,
-                tooltip=action.help,
-                id=action.id,
-            )
-        )
+        if action.keys:  # else only by palette or mouse
+            made.append(binding(action, action.keys))
     return made
+
+
+def binding(action: Action, keys: Iterable[str]) -> Binding:
+    """The action as Textual's binding, on these keys."""
+    return Binding(
+        ",".join(keys),
+        action.run,
+        action.words,
+        show=action.footer,
+        tooltip=action.help,
+        id=action.id,
+    )
 
 
 EVERYWHERE = "everywhere"
 
+_action = ActionGroup("app", EVERYWHERE)
+
 APP_ACTIONS = (
     *(
-        Action(
-            f"app.{name}",
-            (str(number),),
-            name,
-            f"go to {name.capitalize()}",
-            EVERYWHERE,
-            f"show_place('{name}')",
-        )
+        _action(name, str(number), name, f"go to {name.capitalize()}", f"show_place('{name}')")
         for number, name in enumerate(("model", "layers", "data", "train", "runs"), start=1)
     ),
-    Action("app.next", ("tab",), "next pane", "next pane", EVERYWHERE, "app.focus_next"),
-    Action(
-        "app.before", ("shift+tab",), "last pane", "pane before", EVERYWHERE, "app.focus_previous"
-    ),
-    Action(
-        "app.palette",
-        ("colon", "ctrl+p"),
-        "palette",
-        "every action by its name",
-        EVERYWHERE,
-        "command_palette",
-    ),
-    Action("app.data_file", ("o",), "my data", "choose a data file", EVERYWHERE, "open_data"),
-    Action("app.edit", ("e",), "edit", "edit the spec in $EDITOR", EVERYWHERE, "edit_spec"),
-    Action("app.theme", (), "theme", "dark or light", EVERYWHERE, "switch_theme"),
-    Action("app.help", ("question_mark",), "keys", "all keys here", EVERYWHERE, "help"),
-    Action(
-        "app.out", ("escape",), "back", "one level out; never leaves", EVERYWHERE, "one_level_out"
-    ),
-    Action(
-        "app.leave", ("q",), "leave", "leave; a run goes on without the app", EVERYWHERE, "leave"
-    ),
+    _action("next", "tab", "next pane", "next pane", "app.focus_next"),
+    _action("before", "shift+tab", "last pane", "pane before", "app.focus_previous"),
+    _action("palette", "colon ctrl+p", "palette", "every action by its name", "command_palette"),
+    _action("data_file", "o", "my data", "choose a data file", "open_data"),
+    _action("edit", "e", "edit", "edit the spec in $EDITOR", "edit_spec"),
+    _action("theme", "T", "theme", "dark, light, or the terminal's own colours", "switch_theme"),
+    _action("help", "question_mark", "keys", "all keys here", footer=True),
+    _action("out", "escape", "back", "one level out; never leaves", "one_level_out"),
+    _action("leave", "q", "leave", "leave; a run goes on without the app"),
 )

@@ -1,27 +1,33 @@
 """The app: one screen with two lines on top, a place in the middle and the keys below."""
 
-import gc
+import os
 from collections.abc import Callable
 from inspect import isawaitable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.text import Text
 from textual import events
-from textual.app import App, ComposeResult, SuspendNotSupported
+from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
+from textual.dom import DOMNode
+from textual.driver import Driver
 from textual.widget import Widget
+from textual.widgets import Input
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain
 from finetune_tui.tui.actions import ACTIONS, APP_ACTIONS, EVERYWHERE, bindings
 from finetune_tui.tui.faults import told
+from finetune_tui.tui.keymap import Keymap, checked, with_capital
+from finetune_tui.tui.opening import Opening
 from finetune_tui.tui.places import PLACES
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
-from finetune_tui.tui.themes import DARK, FALLBACKS, LIGHT
+from finetune_tui.tui.telling import Telling
+from finetune_tui.tui.themes import ANSI, FALLBACKS, THEMES
 from finetune_tui.tui.threads import in_daemon_thread
 from finetune_tui.tui.watching import Watch
 from finetune_tui.tui.widgets.prompt import Answer, PromptLine
@@ -30,11 +36,6 @@ from finetune_tui.tui.widgets.status import Footline, Masthead, Rule, StatusLine
 if TYPE_CHECKING:
     from textual.command import Provider
 
-    from finetune_tui.core.data.report import DataReport
-    from finetune_tui.core.doctor import Finding
-    from finetune_tui.core.models.manifest import Manifest
-    from finetune_tui.core.models.resolve import ModelReference
-    from finetune_tui.core.tuning.spec import Spec
     from finetune_tui.tui.returning import Returning
 
 T = TypeVar("T")
@@ -64,18 +65,28 @@ class FinetuneApp(App[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = list(bindings(APP_ACTIONS))
     AUTO_FOCUS = None
 
-    def __init__(self, services: Services, session: Session | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        services: Services,
+        session: Session | None = None,
+        driver_class: type[Driver] | None = None,
+    ) -> None:
+        super().__init__(driver_class, ansi_color=True if "NO_COLOR" in os.environ else None)
         self.services = services
+        self.settings = services.read_settings()
         self.session = session or Session()
         self.place: Place | None = None
         self.returning: Returning | None = None
+        self.opening = Opening(self)
+        self.telling = Telling(self, self.settings)
+        self.keymap = Keymap.hoped_for(self.settings.keys)
         self._watch = Watch(self)
         self._places: dict[str, Place] = {}
         self.animation_level = "none"
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = DARK.name
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self.theme = ANSI.name if self.no_color else THEMES[self.settings.theme].name
+        self.keymap.bind(self)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return FALLBACKS
@@ -90,11 +101,12 @@ class FinetuneApp(App[str | None]):
 
     async def on_mount(self) -> None:
         await self.action_show_place("model")
-        self.call_after_refresh(self._start_watching)
+        self.call_after_refresh(self._start)
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key) and not event.is_forwarded and self.place is not None:
-            self.screen_stack[0].query_one(Footline).hush()
+            with_capital(event)
+            self.hush()
         await super().on_event(event)
 
     # Places
@@ -144,7 +156,28 @@ class FinetuneApp(App[str | None]):
 
     def say(self, words: str, wrong: bool = False) -> None:
         """One line at the bottom until the next key."""
-        self._frame(Footline).say(words, wrong)
+        for line in self._footlines()[-1:]:
+            line.say(words, wrong)
+
+    def hush(self) -> None:
+        """The keys again."""
+        for line in self._footlines():
+            line.hush()
+
+    def _footlines(self) -> list[Footline]:
+        """Those of the screens that have one, the uppermost last; none while the app closes."""
+        return [line for screen in self.screen_stack for line in screen.query(Footline)]
+
+    def copy(self, text: str, what: str = "") -> None:
+        """Into the clipboard and a file, and say so. what: names a text too long to be told."""
+        from finetune_tui.tui.copying import copy
+
+        self._clipboard = text  # what ctrl+v puts into a field
+        copy(self, text, what)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Textual's own name for it, for text that was marked with the mouse."""
+        self.copy(text)
 
     def say_error(self, error: UserError) -> None:
         self.say(str(error), wrong=True)
@@ -170,10 +203,32 @@ class FinetuneApp(App[str | None]):
         from finetune_tui.tui.screens.reading import ReadingScreen
 
         def made(text: str) -> None:
-            self._frame(Footline).hush()
+            self.hush()
             self.push_screen(ReadingScreen(plain(title), text))
 
         self.in_thread(make, made, group="reading")
+
+    # Keys of one's own
+
+    def _register_child(
+        self, parent: DOMNode, child: Widget, before: int | None, after: int | None
+    ) -> None:
+        """Every widget and screen comes by here; each gets its keys before it can be asked for them."""
+        self.keymap.bind(child)
+        if isinstance(child, Input):
+            child.cursor_blink = False  # twice a second, over any wire
+        super()._register_child(parent, child, before, after)
+
+    def _use_keys(self, found: tuple[Keymap, list[str]]) -> None:
+        """Now that all actions are known: only what can be had."""
+        self.keymap, wrong = found
+        self.keymap.bind(self)
+        for screen in self.screen_stack:
+            for node in screen.walk_children(with_self=True):
+                self.keymap.bind(node)
+        self.refresh_bindings()
+        if wrong:
+            self.say(f"keys of {self.settings.path.name} left out: {'; '.join(wrong)}", wrong=True)
 
     # Work in threads
 
@@ -191,143 +246,40 @@ class FinetuneApp(App[str | None]):
         """
 
         async def run() -> None:
+            result, wrong = None, None
             try:
                 result = await in_daemon_thread(work)
             except UserError as error:
-                answer = (failed or self.say_error)(error)
+                wrong = error
             except Exception as error:
-                answer = (failed or self.say_error)(told(error, self.services.home))
-            else:
-                answer = then(result)
+                wrong = told(error, self.services.home)
+            if self._exit or not self.is_running:
+                return  # there is no screen any more that could show it
+            answer = then(cast("T", result)) if wrong is None else (failed or self.say_error)(wrong)
             if isawaitable(answer):
                 await answer
 
         self.run_worker(run(), group=group, exclusive=True)
 
-    def _start_watching(self) -> None:
+    def _start(self) -> None:
         """After the first paint: what takes longer than a frame."""
-        self.in_thread(self._look_back, self._looked_back, group="runs")
         self._watch.start()
-
-    def _look_back(self) -> "Returning":
-        from finetune_tui.tui.returning import last_seen, look_back, write_seen
-
-        services = self.services
-        seen = last_seen(services.home)
-        found = look_back(services.list_runs(), seen, services.clock())
-        write_seen(services.home, services.clock())
-        return found
-
-    async def _looked_back(self, returning: "Returning") -> None:
-        """Show what was missed; a run that goes on is shown at once, unless the person was faster."""
-        self.returning = returning
-        if returning.live and self.place_name == "model" and self.session.manifest is None:
-            self.session.monitored = returning.live
-            await self.action_show_place("train")
-        else:
-            self.in_thread(self.services.examine, self._examined, group="examine")
-        self.session_changed()
-
-    def _examined(self, findings: "list[Finding]") -> None:
-        self.session.findings = tuple(findings)
-        self.session_changed()
-
-    # Opening a model
-
-    def open_model(
-        self, reference: "ModelReference", spec: "Spec | None" = None, show: str = "layers"
-    ) -> None:
-        """Read the manifest in a thread, then work on it and show a place."""
-
-        def opened(manifest: "Manifest") -> None:
-            try:
-                self.session.open_model(reference, manifest, spec)
-            except UserError as error:
-                self.say_error(error)
-                return
-            self._frame(Footline).hush()
-            self._prepare_search(manifest)
-            self._read_chosen_data()
-            self.call_later(self.action_show_place, show)
-
-        self.say(f"opening {reference.title}…")
-        self.in_thread(lambda: self._load(reference), opened, group="model")
-
-    def _load(self, reference: "ModelReference") -> "Manifest":
-        """The manifest, with what the tree derives from it made already: beside the screen."""
-        from finetune_tui.core.memory.estimate import estimate_all
-        from finetune_tui.core.tuning.selection import Selection
-        from finetune_tui.core.tuning.spec import Spec
-        from finetune_tui.tui.widgets.tree_shape import shape_of
-
-        manifest = self.services.load_manifest(reference)
-        shape_of(manifest).prepare()
-        estimate_all(manifest, Selection(), Spec())
-        gc.freeze()  # a large tree stays as long as it is open: no collection need walk it again
-        return manifest
-
-    def _prepare_search(self, manifest: "Manifest") -> None:
-        """A list of every row, for a large model too long to make between two keys."""
-        from finetune_tui.tui.widgets.tree_shape import shape_of
-
-        self.in_thread(lambda: shape_of(manifest).order, lambda _order: None, group="search")
-
-    def _read_chosen_data(self) -> None:
-        """Read the files that the spec names, so that every place can say what is in them."""
-        sources = self.session.spec.train_files
-        if sources and not self.session.has_read_data:
-            self.in_thread(lambda: self.services.read_data(sources), self._saw_data, group="data")
-
-    def _saw_data(self, report: "DataReport") -> None:
-        if report.sources == self.session.spec.train_files:
-            self.session.data = report
-            self.session_changed()
-
-    def action_open_data(self) -> None:
-        """Ask for data, read it, and show what is in it."""
-        self.ask("file, folder or Hub data set", self._read_data, path=True)
-
-    def _read_data(self, name: str) -> None:
-        if name:
-            from finetune_tui.core.models.data_set_name import anchored
-
-            source = anchored(name, Path.cwd())
-            self.say(f"reading {plain(source)}…")
-            self.in_thread(lambda: self.services.read_data([source]), self.use_data, group="data")
-
-    async def use_data(self, report: "DataReport") -> None:
-        """Train on this data, and show it."""
-        self._frame(Footline).hush()
-        self.session.use_data(report)
-        await self.action_show_place("data")
+        if self.settings.problems:
+            self.say(self.settings.problems[0], wrong=True)
+        if self.settings.keys:
+            self.in_thread(lambda: checked(self.settings.keys), self._use_keys, group="keys")
 
     # Everywhere
 
+    def action_open_data(self) -> None:
+        """Ask for data, read it, and show what is in it."""
+        self.ask("file, folder or Hub data set", self.opening.data, path=True)
+
     def action_edit_spec(self) -> None:
         """The spec as YAML in the person's own editor; what comes back is checked before it counts."""
-        from finetune_tui.tui.editing import edit_spec
+        from finetune_tui.tui.editing import edit_in
 
-        session = self.session
-        if session.reference is None or session.manifest is None:
-            self.say("no model open: there is no spec yet")
-            return
-        try:
-            with self.suspend():
-                spec = edit_spec(session.current_spec())
-            if spec.model_name_or_path != session.spec.model_name_or_path:
-                from finetune_tui.core.models.resolve import find_model
-
-                self.open_model(
-                    find_model(spec.model_name_or_path), spec, self.place_name or "layers"
-                )
-                return
-            session.change_all(spec)
-        except UserError as error:
-            self.say_error(error)
-        except SuspendNotSupported:
-            self.say("this terminal cannot be given to an editor", wrong=True)
-        self._read_chosen_data()
-        self.session_changed()
+        edit_in(self)
 
     async def action_perform(self, action_id: str) -> None:
         """Do what the action's key would do now; nothing when it cannot be reached."""
@@ -340,21 +292,16 @@ class FinetuneApp(App[str | None]):
         """All keys of the place in front, of its focused pane, and of everywhere."""
         from finetune_tui.tui.screens.help import HelpScreen
 
-        reachable = {active.binding.id for active in self.screen.active_bindings.values()}
         place = self.place
-        own = place.actions if place else ()
-        taken = {
-            key for action in ACTIONS.values() if action.id in reachable for key in action.keys
-        }
-        actions = [
-            action
-            for action in ACTIONS.values()
-            if action.id in reachable
-            or (action.group == EVERYWHERE and action.keys and not taken & set(action.keys))
-        ]
-        actions.sort(key=lambda action: (action not in own, action.group == EVERYWHERE))
-        title = place.title if place else ""
-        self.push_screen(HelpScreen(title, actions), self._perform_picked)
+        if place is None:
+            return
+        active = self.screen.active_bindings
+        reachable = {one.binding.id for one in active.values()}
+        # Textual's own `tab` lies over ours, which does the same.
+        reachable |= {"app.next", "app.before"} if active["tab"].binding.id is None else set()
+        actions = [action for action in ACTIONS.values() if action.id in reachable]
+        actions.sort(key=lambda one: (one not in place.actions, one.group == EVERYWHERE))
+        self.push_screen(HelpScreen(place.title, actions, place.help_words()), self._perform_picked)
 
     async def _perform_picked(self, action_id: str | None) -> None:
         if action_id:
@@ -365,7 +312,19 @@ class FinetuneApp(App[str | None]):
             self.place.one_level_out()
 
     def action_switch_theme(self) -> None:
-        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+        """Dark, light, the terminal's own colours; kept in the settings."""
+        if self.no_color:
+            self.say("NO_COLOR is set: there are no colours to choose from")
+            return
+        names = list(THEMES)
+        now = next(name for name, theme in THEMES.items() if theme.name == self.theme)
+        name = names[(names.index(now) + 1) % len(names)]
+        self.theme = THEMES[name].name
+        self.in_thread(
+            lambda: self.services.change_setting("theme", name),
+            lambda _: self.say(f"theme: {name}"),
+            group="settings",
+        )
 
     def action_leave(self) -> None:
         """Leave; with words when a run goes on."""
@@ -390,9 +349,15 @@ class FinetuneApp(App[str | None]):
 def run_app(home: Path) -> int:
     """Open the app on this terminal; the exit code."""
     from finetune_tui.tui.services import real_services
+    from finetune_tui.tui.terminal import TolerantDriver
 
-    app = FinetuneApp(real_services(home))
-    words = app.run()
+    app = FinetuneApp(real_services(home), driver_class=TolerantDriver)
+    if app.console.color_system == "standard":  # sixteen colours: only the terminal knows which
+        app.theme = ANSI.name
+    try:
+        words = app.run()
+    finally:
+        app.telling.restore()
     if words:
         print(words)
     return app.return_code or 0

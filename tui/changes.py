@@ -2,12 +2,27 @@
 
 from collections.abc import Iterable
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.selection import Selection
+from finetune_tui.tui.widgets.lines import Line, dim, line
+
+if TYPE_CHECKING:
+    from finetune_tui.tui.session import Session
 
 _MANY = 2_000  # names; more are not told one by one
+
+
+def changed_line(session: "Session") -> Line:
+    """The last line of Layers: `changed: +structured-output −layers.0–23`."""
+    if session.manifest is None or not session.selection.choices:
+        return line(dim(" nothing chosen: p for presets, space to choose by hand"))
+    words = changed_words(
+        session.manifest, session.preset, session.preset_selection, session.selection
+    )
+    return line(dim(" changed: "), words)
 
 
 def changed_words(manifest: Manifest, preset: str | None, base: Selection, now: Selection) -> str:

@@ -6,7 +6,7 @@ Imports nothing heavy: every command lives in a module of `commands` that is imp
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 
@@ -19,18 +19,33 @@ _COMMANDS = {
     "models": ("models:models", "the catalog"),
     "inspect": ("models:inspect", "the module tree of a model"),
     "presets": ("models:presets", "the task presets, resolved on a model"),
-    "estimate": ("models:estimate", "what a selection costs in memory"),
+    "estimate": ("estimate:estimate", "what a selection costs in memory, and what would fit"),
     "data": ("data:data", "what a data file holds: format, bad rows, lengths, tokens"),
     "train": ("train:train", "start a run and follow it"),
-    "runs": ("runs:runs", "all runs"),
+    "queue": ("queue:queue", "what waits to be trained, and its order"),
+    "runs": ("listing:runs", "all runs"),
     "show": ("runs:show", "one run"),
     "attach": ("runs:attach", "follow a run that is under way"),
     "pause": ("runs:pause", "hold a run, or let it go with a checkpoint"),
     "resume": ("runs:resume", "go on with a run that is paused, was stopped or killed"),
     "stop": ("runs:stop", "ask a run to stop with a checkpoint"),
     "checkpoint": ("runs:checkpoint", "ask a run for a checkpoint now"),
+    "name": ("labels:name", "what a run is called"),
+    "note": ("labels:note", "a line about a run"),
+    "tag": ("labels:tag", "tags of a run, to find it by"),
+    "archive": ("labels:archive", "leave runs out of the list"),
+    "diff": ("difference:diff", "in which settings two runs differ"),
+    "duplicate": ("difference:duplicate", "a run's spec, to be edited and trained again"),
+    "delete": ("bin:delete", "move runs into the bin"),
+    "restore": ("bin:restore", "bring deleted runs back"),
+    "bin": ("bin:bin", "deleted runs"),
+    "hook": ("settings:hook", "what runs when a run ends, and a test of it"),
+    "settings": ("settings:settings", "what you want of this app, whatever the run"),
     "doctor": ("doctor:doctor", "what this machine can do, what is missing, the exact fix"),
 }
+
+
+_RUN = "r7, a whole id, or the path of a run"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,19 +84,86 @@ def parser() -> argparse.ArgumentParser:
     made["estimate"].add_argument("model")
     made["estimate"].add_argument("--preset")
     _add_set(made["estimate"])
+    made["estimate"].add_argument("--gpu", metavar="GB", help="compare with a card of that size")
+    made["estimate"].add_argument("--fit", action="store_true", help="list settings that would fit")
+    made["estimate"].add_argument(
+        "--simulate", action="store_true", help="count every allocation of a step (seconds)"
+    )
+    made["estimate"].add_argument("--data", nargs="+", help="what would be trained on")
     made["data"].add_argument("file", nargs="+", help="files, folders or Hub data sets")
     made["data"].add_argument("--model", help="count in this model's tokens")
     made["data"].add_argument("--max-length", type=int, help="tokens a row may have")
     _add_set(made["data"])
     made["data"].add_argument("--strict", action="store_true", help="stop at the first bad row")
     _add_train(made["train"])
-    for name in ("show", "attach", "pause", "resume", "stop", "checkpoint"):
-        made[name].add_argument("run", help="r7, a whole id, or the path of a run")
+    made["attach"].add_argument(
+        "--plain", action="store_true", help="a sentence for each event, to be listened to"
+    )
+    for name in ("show", "attach", "pause", "stop", "checkpoint"):
+        made[name].add_argument("run", help=_RUN)
     made["pause"].add_argument(
         "--release", action="store_true", help="write a checkpoint and free the machine"
     )
+    made["resume"].add_argument("run", nargs="?", help=_RUN)
     made["resume"].add_argument("--detach", action="store_true", help="do not follow it")
+    made["resume"].add_argument(
+        "--interrupted", action="store_true", help="all that a reboot or a kill cut off here"
+    )
+    _add_listing(made)
+    _add_queue(made["queue"])
+    made["hook"].add_argument(
+        "--test", action="store_true", help="run it now, as if a run had ended"
+    )
+    made["settings"].add_argument("key", nargs="?")
+    made["settings"].add_argument("value", nargs="?")
+    made["settings"].add_argument("--unset", action="store_true", help="take the setting out")
     return top
+
+
+def _add_listing(made: Mapping[str, argparse.ArgumentParser]) -> None:
+    """The list of runs, what they are called, and the bin."""
+    made["runs"].add_argument(
+        "--filter",
+        nargs="+",
+        default=[],
+        metavar="WORD",
+        help="words, status:failed, tag:x, is:live",
+    )
+    made["runs"].add_argument("--sort", default="newest", help="newest, oldest, name, eval-loss …")
+    made["runs"].add_argument("--all", action="store_true", help="archived ones too")
+    for name in ("name", "note", "tag"):
+        made[name].add_argument("run", help=_RUN)
+        made[name].add_argument("text", nargs="*", metavar=name.upper())
+        made[name].add_argument("--clear", action="store_true", help="take it away")
+    made["tag"].add_argument("--remove", nargs="+", default=[], metavar="TAG")
+    made["archive"].add_argument("run", nargs="+", help=_RUN)
+    made["archive"].add_argument("--undo", action="store_true", help="show them again")
+    made["diff"].add_argument("run", help=_RUN)
+    made["diff"].add_argument("other", metavar="run", help=_RUN)
+    made["duplicate"].add_argument("run", help=_RUN)
+    made["delete"].add_argument("run", nargs="+", help=_RUN)
+    made["restore"].add_argument(
+        "run", nargs="*", help="r7 or a whole id; without: the last deleted"
+    )
+    made["bin"].add_argument("--empty", action="store_true", help="take them away for good")
+    made["bin"].add_argument("--days", type=float, help="with --empty: those deleted longer ago")
+
+
+def _add_queue(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "words",
+        nargs="*",
+        metavar="ACTION",
+        help="list, move Q3 first|last|before Q1|after Q1, remove Q3, retry Q3, hold, start",
+    )
+    stops = command.add_mutually_exclusive_group()
+    for flag, value, words in (
+        ("--stop-on-failure", True, "hold the queue when something fails"),
+        ("--keep-going", False, "let the next one start all the same"),
+    ):
+        stops.add_argument(
+            flag, action="store_const", const=value, dest="stop_on_failure", help=words
+        )
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
@@ -104,6 +186,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strict", action="store_true", help="stop at the first bad row")
     instead = command.add_mutually_exclusive_group()
     instead.add_argument("--detach", action="store_true", help="start it and come back at once")
+    instead.add_argument("--queue", action="store_true", help="put it at the end of the queue")
     instead.add_argument(
         "--rehearse",
         action="store_true",

@@ -1,5 +1,6 @@
 """Printing for people and for programs: foreign text is shown, never obeyed; errors are one line."""
 
+import itertools
 import json
 import os
 import sys
@@ -27,11 +28,20 @@ def say_error(error: UserError, as_json: bool) -> None:
         print(f"finetune-tui: {error}", file=sys.stderr, flush=True)
 
 
-def say_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int]) -> None:
-    """Columns as wide as they need to be; those in `right` are flush right. The last may be long."""
-    cells = [[plain(cell) for cell in row] for row in (head, *rows)]
+def say_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: frozenset[int],
+    measured: int | None = None,
+) -> None:
+    """Columns as wide as they need to be; those in `right` are flush right. The last may be long.
+
+    measured: so many rows say how wide; the others are shown as they come.
+    """
+    every = ([plain(cell) for cell in row] for row in itertools.chain([head], rows))
+    cells = list(itertools.islice(every, None if measured is None else measured + 1))
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
+    for row in itertools.chain(cells, every):
         padded = [
             cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
             for column, cell in enumerate(row)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Provider
 
-from finetune_tui.tui.actions import ACTIONS, Action
+from finetune_tui.tui.actions import ACTIONS, EVERYWHERE, Action
 
 if TYPE_CHECKING:
     from finetune_tui.tui.app import FinetuneApp
@@ -17,30 +17,34 @@ class ActionCommands(Provider):
 
     async def discover(self) -> AsyncIterator[DiscoveryHit]:
         for action in self._actions():
-            yield DiscoveryHit(_name(action), partial(self._perform, action))
+            yield DiscoveryHit(self._name(action), partial(self._perform, action))
 
     async def search(self, query: str) -> AsyncIterator[Hit]:
         matcher = self.matcher(query)
         for action in self._actions():
-            name = _name(action)
+            name = self._name(action)
             score = matcher.match(name)
             if score > 0:
                 shown = matcher.highlight(name)
                 yield Hit(score, shown, partial(self._perform, action))
 
     def _actions(self) -> Iterator[Action]:
+        """Those of the place in front first."""
         reachable = {active.binding.id for active in self.screen.active_bindings.values()}
-        for action in ACTIONS.values():
-            if action.id in reachable or not action.keys:
-                yield action
+        actions = [one for one in ACTIONS.values() if one.id in reachable or not one.keys]
+        yield from sorted(actions, key=lambda one: one.group == EVERYWHERE)
+
+    def _name(self, action: Action) -> str:
+        words = self._finetune.keymap.words(action)
+        return f"{action.group}: {action.help}" + (f" · {words}" if words else "")
+
+    @property
+    def _finetune(self) -> "FinetuneApp":
+        return cast("FinetuneApp", self.app)
 
     async def _perform(self, action: Action) -> None:
-        app = cast("FinetuneApp", self.app)
+        app = self._finetune
         if action.keys:
             await app.action_perform(action.id)
         else:
             await app.run_action(action.run)
-
-
-def _name(action: Action) -> str:
-    return f"{action.group}: {action.help}" + (f" · {action.key_words}" if action.keys else "")

@@ -12,11 +12,12 @@ from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.text import duration, plain, size
 
 _LOOKED_AT = 50  # newest runs; older ones did not end while anybody was away for a coffee
+_TOLD = 3  # runs that are told of one by one
 
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """live: a run that goes on now. last: the newest run. away: what ended meanwhile, in one line."""
+    """live: a run that goes on now. last: the newest run. away: what ended meanwhile, and the keys to it."""
 
     live: RunDirectory | None
     last: RunDirectory | None
@@ -26,8 +27,9 @@ class Returning:
 
 def look_back(runs: Iterable[RunDirectory], seen: float | None, now: float) -> Returning:
     """Look at the newest runs, given newest first. seen: when the app was last open."""
-    live = last = ended = None
+    live = last = None
     last_words = None
+    ended: list[_Ended] = []
     for _, run in zip(range(_LOOKED_AT), runs, strict=False):
         state = run.state()
         liveness = derived_status(state, now)
@@ -35,9 +37,42 @@ def look_back(runs: Iterable[RunDirectory], seen: float | None, now: float) -> R
             last, last_words = run, f"{plain(run.id)}, {_when(state, liveness.status, now)}"
         if liveness.is_alive and live is None:
             live = run
-        elif ended is None and seen is not None and _ended_after(state, liveness, seen):
-            ended = f"{plain(run.id)} {ending_words(state, liveness.status, now)}"
-    return Returning(live, last, last_words, ended)
+        elif seen is not None and (end := _end_of(state, liveness)) is not None and end > seen:
+            ended.append(_Ended(end, run, state.changed(why=liveness.words), liveness.status))
+    return Returning(live, last, last_words, _away(ended, last, now) if ended else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    end: float
+    run: RunDirectory
+    state: State
+    status: Status
+
+
+def _away(ended: list[_Ended], last: RunDirectory | None, now: float) -> str:
+    """One run in full; of several the latest, in short. Then the keys that show it."""
+    if len(ended) == 1:
+        (one,) = ended
+        shows = "c shows it" if one.run == last else "5 shows runs"
+        return f"{plain(one.run.id)} {ending_words(one.state, one.status, now)} · {shows}"
+    ended = sorted(ended, key=lambda one: one.end, reverse=True)
+    told = [f"{plain(one.run.short_id, 40)} {_short(one)}" for one in ended[:_TOLD]]
+    told += [f"{len(ended) - _TOLD} more"] if len(ended) > _TOLD else []
+    return "; ".join(told) + " · 5 shows runs"
+
+
+def _short(one: _Ended) -> str:
+    """`finished, best .447, 3.4M`; of any other end the reason."""
+    if one.status is not Status.FINISHED:
+        why = plain(one.state.why or "", 50)
+        return why if why.startswith(one.status.value) else f"{one.status.value}: {why}"
+    words = [one.status.value]
+    if one.state.best_eval_loss is not None:
+        words.append(f"best {_loss(one.state.best_eval_loss)}")
+    if one.state.adapter_bytes:
+        words.append(size(one.state.adapter_bytes))
+    return ", ".join(words)
 
 
 def ending_words(state: State, status: Status, now: float) -> str:
@@ -46,20 +81,25 @@ def ending_words(state: State, status: Status, now: float) -> str:
     if state.why and status is not Status.FINISHED:
         words.append(plain(state.why, 60))
     if state.best_eval_loss is not None and state.best_step is not None:
-        loss = f"{state.best_eval_loss:.3f}".removeprefix("0")
-        words.append(f"best {loss} at step {state.best_step}")
+        words.append(f"best {_loss(state.best_eval_loss)} at step {state.best_step}")
     if state.adapter_bytes:
         words.append(f"adapter {size(state.adapter_bytes)}")
     return " · ".join(words)
+
+
+def _loss(loss: float) -> str:
+    return f"{loss:.3f}".removeprefix("0")
 
 
 def _when(state: State, status: Status, now: float) -> str:
     return f"{status.value} {duration(now - state.ended)} ago" if state.ended else status.value
 
 
-def _ended_after(state: State, liveness: Liveness, seen: float) -> bool:
-    ended = state.ended or (state.heartbeat if liveness.status is Status.DEAD else None)
-    return ended is not None and ended > seen and not liveness.is_alive
+def _end_of(state: State, liveness: Liveness) -> float | None:
+    """When it ended, as near as is known; None while it may go on."""
+    if liveness.may_be_alive:
+        return None
+    return state.ended or (state.heartbeat if liveness.status is Status.DEAD else None)
 
 
 def last_seen(home: Path) -> float | None:

@@ -10,13 +10,18 @@ if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
     from finetune_tui.core.data.token_report import TokenQuestion, TokenReport
     from finetune_tui.core.doctor import Finding
-    from finetune_tui.core.hardware import Hardware
+    from finetune_tui.core.hardware import Gpu, Hardware
+    from finetune_tui.core.memory.simulated import Simulation
+    from finetune_tui.core.memory.simulating import SimulationQuestion
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
     from finetune_tui.core.models.weights import Cached
     from finetune_tui.core.runs.directory import RunDirectory
+    from finetune_tui.core.runs.hook import HookResult
     from finetune_tui.core.runs.pace import Prediction
+    from finetune_tui.core.runs.queue import QueueItem
     from finetune_tui.core.runs.rehearsal import Rehearsal
+    from finetune_tui.core.settings import Settings
     from finetune_tui.core.tuning.spec import Spec
 
 
@@ -35,9 +40,16 @@ class Services:
     home: where runs live. clock: seconds since 1970. scan_models: which of these Hub ids are on this
     disk. start_run: makes a run of the spec and starts its supervisor. resume_run: ends a hold, or
     starts it again. request: drops a request for a run's worker. count_tokens: says how far it is in
-    words; raises soon after the event is set. examine: what this machine can do
+    words; raises soon after the event is set. read_settings: the person's own, never raises.
+    change_setting: one of them by its name, kept. examine: what this machine can do
     (seconds). rehearse: a few real steps; says its progress, and raises RehearsalCancelled soon after
     the last function is true. foresee: what an earlier rehearsal measured, and how long it will take.
+    simulate: a step without weights, its progress in words; raises soon after the event is set.
+    enqueue: checks a spec and puts it at the end of the queue, which is then worked off.
+    start_queue: its runner, when there is none. keep_queue_running: one that was killed; what a person
+    should know of it. try_hook: runs that command as at the end of a run, up to a minute.
+    notice_ends: runs that ended and nobody told: they are told now.
+    measured_context: bytes that CUDA takes on that GPU as runs here measured it, None: never measured.
     """
 
     home: Path
@@ -54,6 +66,15 @@ class Services:
     examine: Callable[[], "list[Finding]"]
     rehearse: Callable[["Spec", Callable[[str], None], Callable[[], bool]], "Rehearsal"]
     foresee: Callable[["Spec"], "tuple[Rehearsal | None, Prediction | None]"]
+    measured_context: Callable[["Gpu | None"], int | None]
+    simulate: Callable[["SimulationQuestion", Callable[[str], None], threading.Event], "Simulation"]
+    read_settings: Callable[[], "Settings"]
+    change_setting: Callable[[str, str | bool | None], "Settings"]
+    enqueue: Callable[["Spec"], "QueueItem"]
+    start_queue: Callable[[], None]
+    keep_queue_running: Callable[[], str | None]
+    try_hook: Callable[[str], "HookResult"]
+    notice_ends: Callable[[], "list[RunDirectory]"]
 
 
 def real_services(home: Path) -> Services:
@@ -131,6 +152,54 @@ def real_services(home: Path) -> Services:
 
         return kept_rehearsal(home, spec), predict(home, spec)
 
+    def settings() -> "Settings":
+        from finetune_tui.core.settings import read_settings
+
+        return read_settings()
+
+    def change_setting(name: str, value: str | bool | None) -> "Settings":
+        from finetune_tui.core.settings import change_setting
+
+        return change_setting(name, value)
+
+    def measured_context(gpu: "Gpu | None") -> int | None:
+        from finetune_tui.core.memory.calibration import context_for
+
+        return context_for(home, gpu)
+
+    def simulate(
+        question: "SimulationQuestion", progress: Callable[[str], None], cancelled: threading.Event
+    ) -> "Simulation":
+        from finetune_tui.core.memory.simulating import ask_simulation
+
+        return ask_simulation(question, progress, cancelled)
+
+    def enqueue(spec: "Spec") -> "QueueItem":
+        from finetune_tui.core.calls.client import inspect_folder
+        from finetune_tui.core.runs.launch import launch_later
+
+        return launch_later(home, spec, inspect_folder)
+
+    def start_queue() -> None:
+        from finetune_tui.core.runs.running_queue import start_runner
+
+        start_runner(home)
+
+    def keep_queue_running() -> str | None:
+        from finetune_tui.core.runs.running_queue import keep_running
+
+        return keep_running(home)
+
+    def try_hook(command: str) -> "HookResult":
+        from finetune_tui.core.runs.hook import try_hook
+
+        return try_hook(home, command)
+
+    def notice_ends() -> "list[RunDirectory]":
+        from finetune_tui.core.runs.untold import notice_ends
+
+        return notice_ends(home)
+
     return Services(
         home=home,
         clock=time.time,
@@ -146,4 +215,13 @@ def real_services(home: Path) -> Services:
         examine=examine,
         rehearse=rehearse,
         foresee=foresee,
+        measured_context=measured_context,
+        simulate=simulate,
+        read_settings=settings,
+        change_setting=change_setting,
+        enqueue=enqueue,
+        start_queue=start_queue,
+        keep_queue_running=keep_queue_running,
+        try_hook=try_hook,
+        notice_ends=notice_ends,
     )

@@ -1,7 +1,7 @@
 """The session: what the person is working on. No widgets; every screen reads it and changes it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +12,18 @@ from finetune_tui.core.tuning.presets import PRESETS, ResolvedPreset, resolve_pr
 from finetune_tui.core.tuning.resolve import selection_of, with_selection
 from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.tui.history import History
 
 if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
     from finetune_tui.core.data.token_report import TokenQuestion, TokenReport
     from finetune_tui.core.doctor import Finding
     from finetune_tui.core.hardware import Gpu, Hardware
-    from finetune_tui.core.memory.estimate import Estimate, Precision
+    from finetune_tui.core.memory.estimate import Estimate, Precision, Verdict
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
     from finetune_tui.core.runs.directory import RunDirectory
-
-_MOST_UNDO = 200
+    from finetune_tui.tui.simulating import SimulationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Chosen:
     """What undo brings back."""
 
     selection: Selection
-    preset: str | None
+    spec: Spec
 
 
 class Session:
@@ -39,8 +39,9 @@ class Session:
 
     Between changes the selection, not `spec.modules`, holds what is chosen; `spec_to_run` writes it into
     the spec. `estimates` follows every change of model, selection and settings; empty without a model.
-    last_change: bytes on the device that the last change of the selection added. counted: the last count
-    of data in tokens; `tokens` is that as long as it holds.
+    card: the name of the card that memory is held against instead of the GPU here. context: bytes that CUDA
+    takes on that GPU, where runs have measured it. counted, simulated: the last count of data in tokens and
+    the last simulation; `tokens` and `simulation` are those as long as they hold.
     """
 
     def __init__(self) -> None:
@@ -54,10 +55,11 @@ class Session:
         self.counted: TokenReport | None = None
         self.monitored: RunDirectory | None = None
         self.estimates: dict[Precision, Estimate] = {}
-        self.last_change = 0
-        self._past: list[_Chosen] = []
-        self._future: list[_Chosen] = []
-        self._merging: object = None
+        self._before: tuple[Spec, dict[Precision, Estimate]] = (self.spec, {})
+        self.card: str | None = None
+        self.context: int | None = None
+        self.simulated: SimulationState | None = None
+        self._history: History[_Chosen] = History()
         self._trainable: tuple[Selection, Spec, int] | None = None
 
     # The model
@@ -85,10 +87,9 @@ class Session:
         self.spec, self.reference, self.manifest = kept, reference, manifest
         self._trainable = None
         self.selection = chosen
-        self._past.clear()
-        self._future.clear()
+        self._history.clear()
         self._estimate()
-        self.last_change = 0
+        self._before = (self.spec, self.estimates)
 
     @property
     def title(self) -> str | None:
@@ -171,11 +172,11 @@ class Session:
         return Choice(mode, r, lora_alpha)
 
     def undo(self) -> bool:
-        """Whether there was something to take back."""
-        return self._travel(self._past, self._future)
+        """Take back the last change of the selection or the settings; whether there was one."""
+        return self._go_back_to(self._history.undo(_Chosen(self.selection, self.spec)))
 
     def redo(self) -> bool:
-        return self._travel(self._future, self._past)
+        return self._go_back_to(self._history.redo(_Chosen(self.selection, self.spec)))
 
     @property
     def trainable(self) -> int:
@@ -193,9 +194,11 @@ class Session:
     # The settings and the data
 
     def change_spec(self, **values: Any) -> None:
-        """Set keys of the spec, text read as the field reads it. Raises UserError; nothing changes then."""
-        self.spec = self.spec.changed(**values)
-        self._estimate()
+        """Set keys of the spec in one step of undo, text read as the field reads it.
+
+        Raises UserError; nothing changes then.
+        """
+        self._become(self.selection, self.spec.changed(**values))
 
     def use_data(self, report: "DataReport") -> None:
         """Train on what has been read; held-out rows of other data are forgotten."""
@@ -228,9 +231,7 @@ class Session:
         chosen = selection_of(spec, manifest) if spec.preset or spec.modules else Selection()
         if spec.train_files != self.spec.train_files:
             self.data = None
-        self.spec = spec.changed(preset=self.preset)
-        self._select(chosen, spec.preset)
-        self._estimate()
+        self._become(chosen, spec)
 
     def current_spec(self) -> Spec:
         """The spec with the selection written into it, whether or not it can run."""
@@ -254,7 +255,10 @@ class Session:
     @property
     def gpu(self) -> "Gpu | None":
         """The GPU a run would use: the first that the spec names, else the first there is."""
-        gpus = self.hardware.gpus if self.hardware else ()
+        return self.gpu_of(self.hardware)
+
+    def gpu_of(self, hardware: "Hardware | None") -> "Gpu | None":
+        gpus = hardware.gpus if hardware else ()
         named = [gpu for gpu in gpus if gpu.uuid in self.spec.gpus]
         return next(iter(named or gpus), None)
 
@@ -264,13 +268,33 @@ class Session:
         return self.gpu.free if self.gpu and not self.spec.use_cpu else None
 
     @property
+    def budget(self) -> int | None:
+        """Bytes that memory is held against: of the card compared with, else what is free here."""
+        if self.spec.use_cpu:
+            return self.hardware.memory_available if self.hardware else None
+        if self.card is None:
+            return self.free_bytes
+        from finetune_tui.core.memory.cards import CARDS
+
+        return CARDS[self.card]
+
+    def use_context(self, context: int | None) -> None:
+        """What CUDA takes on the GPU here as runs measured it; None: it is not known."""
+        if context != self.context:
+            self.context = context
+            self._estimate()
+            self._before = (self.spec, self.estimates)
+
+    @property
     def precision(self) -> "Precision | None":
         """How the base would be held."""
-        if self.manifest is None:
-            return None
+        return self._precision_of(self.spec) if self.manifest else None
+
+    def _precision_of(self, spec: Spec) -> "Precision":
         from finetune_tui.core.memory.estimate import precision_of
 
-        return precision_of(self.spec, on_gpu=self.gpu is not None)
+        on_gpu = self.gpu is not None or self.card is not None
+        return precision_of(spec, on_gpu)
 
     @property
     def estimate(self) -> "Estimate | None":
@@ -279,15 +303,37 @@ class Session:
         return self.estimates.get(precision) if precision else None
 
     @property
-    def fits(self) -> bool | None:
-        """Whether that fits the GPU; None when it cannot be said."""
+    def verdict(self) -> "Verdict | None":
+        """Whether that fits the budget; None when it cannot be said."""
         estimate = self.estimate
-        return self.verdict(estimate) if estimate else None
+        return self.verdict_of(estimate) if estimate else None
 
-    def verdict(self, estimate: "Estimate") -> bool | None:
-        from finetune_tui.core.memory.estimate import fits
+    def verdict_of(self, estimate: "Estimate") -> "Verdict | None":
+        from finetune_tui.core.memory.estimate import verdict
 
-        return fits(estimate, self.free_bytes)
+        return verdict(estimate, self.budget)
+
+    @property
+    def estimate_before(self) -> "Estimate | None":
+        """The estimate as it was before the last change of selection or settings."""
+        spec, estimates = self._before
+        return estimates.get(self._precision_of(spec)) if estimates else None
+
+    @property
+    def last_change(self) -> int:
+        """Bytes on the device that the last change of selection or settings added."""
+        before, after = self.estimate_before, self.estimate
+        return after.device - before.device if before and after else 0
+
+    @property
+    def simulation(self) -> "SimulationState | None":
+        """The last simulation, as long as nothing it depends on has changed."""
+        state = self.simulated
+        if state is None:
+            return None
+        from finetune_tui.tui.simulating import question_of
+
+        return state if state.question == question_of(self) else None
 
     # Inside
 
@@ -303,39 +349,43 @@ class Session:
         return self.spec.changed(modules=())
 
     def _select(self, selection: Selection, preset: str | None, merge: object = None) -> None:
-        if preset == self.preset and selection == self.selection:
+        self._become(selection, replace(self.spec, preset=preset), merge)
+
+    def _become(self, selection: Selection, spec: Spec, merge: object = None) -> None:
+        """One step of undo, unless it goes on with the one before or changes nothing but data."""
+        if selection == self.selection and spec == self.spec:
+            self._before = (self.spec, self.estimates)
             return
-        if merge is None or merge != self._merging:
-            self._past.append(_Chosen(self.selection, self.preset))
-            del self._past[:-_MOST_UNDO]
-        self._merging = merge
-        self._future.clear()
-        self._apply(selection, preset)
+        if selection != self.selection or not _alike(spec, self.spec):
+            self._history.add(_Chosen(self.selection, self.spec), merge)
+        self._apply(selection, spec)
 
-    def _travel(self, source: list[_Chosen], target: list[_Chosen]) -> bool:
-        self._merging = None
-        if not source:
-            return False
-        target.append(_Chosen(self.selection, self.preset))
-        back = source.pop()
-        self._apply(back.selection, back.preset)
-        return True
+    def _go_back_to(self, chosen: _Chosen | None) -> bool:
+        if chosen is not None:
+            self._apply(chosen.selection, _with_data_of(self.spec, chosen.spec))
+        return chosen is not None
 
-    def _apply(self, selection: Selection, preset: str | None) -> None:
-        before = self.estimate
-        self.selection = selection
-        self.spec = self.spec.changed(preset=preset)
-        if not self.preset_selection.choices.keys() & selection.choices.keys():
-            self.spec = self.spec.changed(preset=None)
+    def _apply(self, selection: Selection, spec: Spec) -> None:
+        self._before = (self.spec, self.estimates)
+        self.selection, self.spec = selection, spec
+        if self.manifest and not self.preset_selection.choices.keys() & selection.choices.keys():
+            self.spec = replace(spec, preset=None)
         self._estimate()
-        after = self.estimate
-        self.last_change = after.device - before.device if after and before else 0
 
     def _estimate(self) -> None:
         if self.manifest is not None:
             from finetune_tui.core.memory.estimate import estimate_all
 
-            self.estimates = estimate_all(self.manifest, self.selection, self.spec)
+            self.estimates = estimate_all(self.manifest, self.selection, self.spec, self.context)
+
+
+def _with_data_of(data: Spec, spec: Spec) -> Spec:
+    """`spec` on other data: undo takes back choices and settings, and leaves the data that was read."""
+    return replace(spec, train_files=data.train_files, eval_files=data.eval_files)
+
+
+def _alike(one: Spec, other: Spec) -> bool:
+    return _with_data_of(other, one) == other
 
 
 @lru_cache(maxsize=256)

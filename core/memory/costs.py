@@ -15,6 +15,9 @@ from finetune_tui.core.memory.sketch_layers import (
     Grads,
     Line,
     add,
+    by_column,
+    copied,
+    dropout,
     linear,
     parameter,
     pointwise,
@@ -22,6 +25,7 @@ from finetune_tui.core.memory.sketch_layers import (
     scaled,
     to,
     weight_in,
+    with_tokens,
 )
 
 # As in core.training.loss: how many tokens' logits are made at once.
@@ -33,13 +37,15 @@ class Cost:
     """Bytes of one part, its input not counted before it runs.
 
     kept: for the backward pass. casts: weights cast by autocast, kept until the forward pass ends.
-    held: of `kept`, what stays to the end of the backward pass. forward, backward: the most while each
-    runs, all of its own included. gradients: of parameters. out: bytes of a number in its output.
+    held: of `kept`, what stays to the end of the backward pass. let_go: its input, where it keeps that not.
+    forward, backward: the most while each runs, all of its own included. gradients: of parameters. out:
+    bytes of a number in its output.
     """
 
     kept: int
     casts: int
     held: int
+    let_go: int
     forward: int
     backward: int
     gradients: int
@@ -57,18 +63,19 @@ def block_cost(
     if checkpointed:
         sketch.saves = False
         left = block(sketch, frame, shape, kind, entered[0])
-        if left.node is None:
-            entered.clear()
     else:
-        left = block(sketch, frame, shape, kind, entered.pop())
-    forward = sketch.peak
+        left = block(sketch, frame, shape, kind, entered[0])
+    forward, before = sketch.peak, sketch.live
+    if not checkpointed or left.node is None:
+        entered.clear()
+    let_go = before - sketch.live
     size = left.numbers * left.e
     casts = sketch.live - size
     sketch.casts.clear()
     kept = sketch.live - size
     casts -= kept
     if left.node is None:
-        return Cost(0, casts, 0, forward, 0, 0, left.e)
+        return Cost(0, casts, 0, let_go, forward, 0, 0, left.e)
     out, numbers, node = left.e, left.numbers, left.node
     del left
     held = sum(storage.size for storage in {id(one): one for one in sketch.kept}.values())
@@ -81,7 +88,7 @@ def block_cost(
     backward(sketch, node, sketch.new(numbers, out), again if checkpointed else None)
     most = sketch.peak
     gradients = sum(grad.storage.size for grad in sketch.gradients)
-    return Cost(kept, casts, held, forward, most, gradients, out)
+    return Cost(kept, casts, held, let_go, forward, most, gradients, out)
 
 
 def _made_again(sketch: Sketch, forward: Callable[[], Tensor]) -> list[Node]:
@@ -139,7 +146,7 @@ def loss_cost(frame: Frame, ends: Ends, chunked: bool, e: int, has_gradient: boo
         backward(sketch, root, sketch.new(1, FULL))
     del indices
     gradients = sum(grad.storage.size for grad in sketch.gradients)
-    return Cost(kept, 0, 0, forward, sketch.peak, gradients, e)
+    return Cost(kept, 0, 0, 0, forward, sketch.peak, gradients, e)
 
 
 def _selected(sketch: Sketch, hidden: Tensor) -> Tensor:
@@ -188,7 +195,7 @@ def _in_chunks(sketch: Sketch, frame: Frame, ends: Ends, states: Tensor) -> Tens
         return whole, None
 
     made = sketch.new(1, FULL)
-    head = parameter(sketch, 0, True)
+    head = parameter(0, True)
     if not _head_numbers(ends.head):
         head.node = None
     made.node = sketch.node((states, head), (states.storage,), back)
@@ -227,7 +234,7 @@ def _of_cross_entropy(numbers: int) -> Any:
 
 
 def _head_numbers(head: Line) -> int:
-    whole = head.rank * (head.inputs + head.outputs)
+    whole = head.rank * (head.inputs + head.outputs) + head.tokens * head.inputs
     return whole + (0 if head.bits else head.inputs * head.outputs)
 
 
@@ -236,44 +243,64 @@ def chunk_size(tokens: int, vocabulary: int) -> int:
     return min(tokens, max(CHUNK_BYTES // (4 * vocabulary), FEWEST), MOST)
 
 
-@lru_cache(maxsize=256)
-def embedding_cost(frame: Frame, table: Line, scales: bool, has_gradients: bool) -> Cost:
-    """Tokens to vectors. table: inputs is the vocabulary. scales: times a number, as Gemma's.
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What lies before the blocks. table: the embedding; inputs is the vocabulary.
 
-    has_gradients: the matrix is the head's too, whose gradient is there already.
+    scales: times a number, as Gemma's. noise: NEFTune's is added. drops: some of it is dropped.
     """
-    sketch = Sketch()
+
+    table: Line
+    scales: bool
+    noise: bool
+    drops: bool
+
+
+@lru_cache(maxsize=256)
+def embedding_cost(frame: Frame, beginning: Beginning, has_gradients: bool) -> Cost:
+    """Tokens to vectors. has_gradients: the matrix is the head's too, whose gradient is there already."""
+    sketch, table = Sketch(), beginning.table
     numbers = frame.tokens * table.outputs
-    if not table.bits:
-        weight = parameter(sketch, table.inputs * table.outputs, frame.accumulates or has_gradients)
+    if table.tokens:
+        weight = with_tokens(sketch, frame, table)
+        x = _looked_up(sketch, weight, numbers)
+        del weight
+    elif not table.bits:
+        weight = parameter(table.inputs * table.outputs, frame.accumulates or has_gradients)
         x = _looked_up(sketch, weight, numbers, sums=has_gradients and not frame.autocast)
     else:
         x = sketch.new(numbers, frame.half)
         if table.rank:
             x = _with_low_rank(sketch, frame, table, x)
-    if scales:
+    if beginning.scales:
         x = scaled(sketch, x)
+    if beginning.noise:
+        noise = sketch.new(numbers, x.e)
+        x = copied(sketch, x)
+        del noise
+    if beginning.drops:
+        x = dropout(sketch, x)
     forward, size, out, node = sketch.peak, x.numbers * x.e, x.e, x.node
     del x
     casts = sketch.live
     sketch.casts.clear()
     kept = sketch.peak = sketch.live
     if node is None:
-        return Cost(kept, casts - kept, 0, forward, 0, 0, out)
+        return Cost(kept, casts - kept, 0, 0, forward, 0, 0, out)
     backward(sketch, node, sketch.new(size // out, out))
     gradients = sum(grad.storage.size for grad in sketch.gradients)
-    return Cost(kept, casts - kept, 0, forward, sketch.peak, gradients, out)
+    return Cost(kept, casts - kept, 0, 0, forward, sketch.peak, gradients, out)
 
 
 def _looked_up(sketch: Sketch, weight: Tensor, numbers: int, sums: bool = False) -> Tensor:
     """sums: its gradient is added to another in a third, because the other is a view."""
     made = sketch.new(numbers, weight.e)
-    size = weight.numbers
+    size, e = weight.numbers, weight.e
 
     def back(s: Sketch, _: Any, g: Tensor) -> Grads:
-        found = s.new(size, FULL)
+        found = s.new(size, e)
         if sums:
-            s.spike(size * FULL)
+            s.spike(size * e)
         return (found,)
 
     made.node = sketch.node((weight,), (), back)
@@ -284,7 +311,7 @@ def _with_low_rank(sketch: Sketch, frame: Frame, table: Line, x: Tensor) -> Tens
     """PEFT's LoRA of an embedding: rows of A, times B."""
     rows = _looked_up(
         sketch,
-        parameter(sketch, table.inputs * table.rank, frame.accumulates),
+        parameter(table.inputs * table.rank, frame.accumulates),
         frame.tokens * table.rank,
     )
     e = frame.half if frame.autocast else FULL
@@ -293,10 +320,14 @@ def _with_low_rank(sketch: Sketch, frame: Frame, table: Line, x: Tensor) -> Tens
     ):  # the adapters' matrix, scaled, and added to the layer's, for the norm of each row
         sketch.spike(3 * e * table.inputs * table.outputs)
     rows = to(sketch, rows, e)
-    weight = parameter(sketch, table.rank * table.outputs, frame.accumulates)
+    weight = parameter(table.rank * table.outputs, frame.accumulates)
     weight = weight_in(sketch, weight, e, "embedding")
-    low = scaled(sketch, product(sketch, frame.tokens, rows, weight, table.rank, table.outputs))
-    return add(sketch, x, low)
+    low = product(sketch, frame.tokens, rows, weight, table.rank, table.outputs)
+    if not frame.dora:
+        return add(sketch, x, scaled(sketch, low))
+    magnitude = parameter(table.outputs, frame.accumulates)
+    low = scaled(sketch, by_column(sketch, low, magnitude))
+    return to(sketch, add(sketch, by_column(sketch, x, magnitude), low), x.e)
 
 
 def _with_node(x: Tensor, node: Any) -> Tensor:

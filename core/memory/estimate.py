@@ -8,12 +8,14 @@ device and is what this is held against.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from finetune_tui.core.memory.costs import Cost, block_cost, chunk_size, embedding_cost, loss_cost
 from finetune_tui.core.memory.layout import Layout, layout
 from finetune_tui.core.memory.weights import (
     Precision,
+    beside_bytes,
     optimizer_bytes,
     precision_of,
     replaced_bytes,
@@ -30,10 +32,12 @@ __all__ = [
     "Breakdown",
     "Estimate",
     "Precision",
+    "Verdict",
     "estimate",
     "estimate_all",
     "fits",
     "precision_of",
+    "verdict",
     "weight_bytes",
 ]
 
@@ -69,6 +73,7 @@ class Estimate:
     With `use_cpu` all of it is main memory, and context is the worker itself with its libraries.
 
     band: how far off `device` may be, either way. peak_phase: where in the step the peak lies.
+    unsure: what the estimate does not follow, in words; the band is wider then.
     """
 
     allocated: int
@@ -77,6 +82,7 @@ class Estimate:
     breakdown: Breakdown
     peak_phase: str
     band: int
+    unsure: tuple[str, ...] = ()
 
     def to_json(self, free: int | None) -> dict[str, Any]:
         return {
@@ -86,20 +92,35 @@ class Estimate:
             "breakdown": self.breakdown.to_json(),
             "fits": fits(self, free),
             "peak_phase": self.peak_phase,
+            "band": self.band,
+            "unsure": list(self.unsure),
         }
 
 
-def estimate_all(manifest: Manifest, selection: Selection, spec: Spec) -> dict[Precision, Estimate]:
+def estimate_all(
+    manifest: Manifest, selection: Selection, spec: Spec, context: int | None = None
+) -> dict[Precision, Estimate]:
     """The estimate at every precision."""
-    return {precision: estimate(manifest, selection, spec, precision) for precision in Precision}
+    return {
+        precision: estimate(manifest, selection, spec, precision, context)
+        for precision in Precision
+    }
 
 
 def estimate(
-    manifest: Manifest, selection: Selection, spec: Spec, precision: Precision
+    manifest: Manifest,
+    selection: Selection,
+    spec: Spec,
+    precision: Precision,
+    context: int | None = None,
 ) -> Estimate:
-    """One training step of this selection, at `spec.max_length` tokens a row and a full batch."""
+    """One training step of this selection, at `spec.max_length` tokens a row and a full batch.
+
+    context: bytes that CUDA itself takes on the card, where they were measured; None: CUDA_CONTEXT.
+    """
     weights = weight_bytes(manifest, precision) - replaced_bytes(manifest, selection, precision)
     trained = 4 * trained_numbers(manifest, selection, spec)  # whatever the mode, float32
+    adapters = trained + beside_bytes(manifest, selection, spec, precision)
     stays, on_top = optimizer_bytes(manifest, selection, spec)
     plan = layout(manifest, selection, spec, precision)
     moments = [
@@ -108,16 +129,21 @@ def estimate(
     ]
     peak = max(moments, key=lambda moment: moment.bytes)
     workspace = 0 if spec.use_cpu else CUBLAS_WORKSPACE
-    allocated = weights + trained + stays + peak.bytes + workspace
-    slack = 0 if spec.use_cpu else _between_blocks(allocated, peak.bytes + trained + stays)
-    context = WORKER_ON_CPU if spec.use_cpu else CUDA_CONTEXT
+    moving = peak.bytes + adapters + stays
+    allocated = weights + moving + workspace
+    slack = 0 if spec.use_cpu else _between_blocks(allocated, moving)
+    if spec.use_cpu:
+        context = WORKER_ON_CPU
+    elif context is None:
+        context = CUDA_CONTEXT
+    unsure = tuple(_unsure(spec))
     return Estimate(
         allocated=allocated,
         reserved=allocated + slack,
         device=allocated + slack + context,
         breakdown=Breakdown(
             weights=weights,
-            adapters=trained,
+            adapters=adapters,
             gradients=peak.gradients,
             optimizer=stays,
             activations=peak.bytes - peak.gradients - peak.logits,
@@ -126,13 +152,38 @@ def estimate(
             context=context,
         ),
         peak_phase=peak.phase,
-        band=64 * MIB + allocated * 3 // 100 + (peak.bytes + trained + stays) // 10,
+        band=64 * MIB + allocated * 3 // 100 + moving // (4 if unsure else 10),
+        unsure=unsure,
     )
+
+
+def _unsure(spec: Spec) -> Iterator[str]:
+    if spec.torch_compile:
+        yield "torch.compile itself chooses what to keep for the backward pass: counted as without it"
+    if spec.use_liger_kernel:
+        yield "Liger's kernels keep less for the backward pass: counted as without them"
 
 
 def fits(estimate: Estimate, free: int | None) -> bool | None:
     """Whether it fits into `free` bytes, the uncertain part counted against it; None: unknown GPU."""
     return None if free is None else estimate.device + estimate.band <= free
+
+
+class Verdict(StrEnum):
+    """Whether something fits, in words. MAY: the limit lies within the estimate's band."""
+
+    FITS = "fits"
+    MAY = "may fit"
+    NO = "NO"
+
+
+def verdict(estimate: Estimate, free: int | None) -> Verdict | None:
+    """FITS when even `device + band` fits, NO when not even `device - band` does; None: unknown GPU."""
+    if free is None:
+        return None
+    if fits(estimate, free):
+        return Verdict.FITS
+    return Verdict.MAY if estimate.device - estimate.band <= free else Verdict.NO
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,28 +202,38 @@ def _moments(plan: Layout, spec: Spec, trained: int) -> Iterator[Moment]:
     before = trained if frame.accumulates else 0
     inputs, masks = _inputs(plan, spec)
     base = inputs + before
-    embedded = embedding_cost(frame, plan.table, plan.scales_embedding, ends.shares)
+    embedded = embedding_cost(frame, plan.beginning, ends.shares)
     yield Moment("forward", base + embedded.forward, before, 0)
-    kept, casts, held = base + embedded.kept, embedded.casts, 0
-    # transformers asks for the gradient of whatever goes into checkpointed blocks.
-    e, has_gradient = embedded.out, embedded.backward > 0 or spec.gradient_checkpointing
+    kept, casts = base + embedded.kept, embedded.casts
+    first = 0  # the embedding's result, which the model names until its last block is through
+    e, has_gradient = embedded.out, embedded.backward > 0
     costs: list[Cost] = []
+    alike: dict[
+        tuple[int, int, int, bool], Cost
+    ] = {}  # hashing what says how they are takes longer
     for shape, kind in plan.blocks:
-        cost = block_cost(frame, shape, kind, spec.gradient_checkpointing, e, has_gradient)
-        yield Moment("forward", kept + casts + masks + cost.forward, before, 0)
+        which = (id(shape), id(kind), e, has_gradient)
+        cost = alike.get(which) or block_cost(
+            frame, shape, kind, spec.gradient_checkpointing, e, has_gradient
+        )
+        alike[which] = cost
+        yield Moment("forward", first + kept + casts + masks + cost.forward, before, 0)
+        first = first if costs else cost.let_go
         kept += cost.kept
         casts += cost.casts
-        held += cost.held
         e, has_gradient = cost.out, has_gradient or kind.trains
         costs.append(cost)
-    loss = loss_cost(frame, ends, spec.chunked_loss, e, has_gradient)
-    tokens = chunk_size(frame.tokens, ends.vocabulary) if spec.chunked_loss else frame.tokens
+    chunked = spec.chunked_loss or spec.use_liger_kernel  # which takes its loss in pieces, too
+    loss = loss_cost(frame, ends, chunked, e, has_gradient)
+    tokens = chunk_size(frame.tokens, ends.vocabulary) if chunked else frame.tokens
     number = tokens * ends.vocabulary
-    yield Moment("loss", kept + casts + masks + loss.forward, before, 10 * number)
-    if not spec.gradient_checkpointing:
-        masks = 0
+    logits = min(10 * number, loss.forward)
+    yield Moment("loss", kept + casts + masks + loss.forward, before, logits)
+    if not spec.gradient_checkpointing or not any(cost.backward for cost in costs):
+        masks = 0  # no block waits to run again with them
     arrived = loss.gradients
-    yield Moment("loss", kept + masks + loss.backward, before + arrived, 12 * number)
+    logits = min(12 * number, loss.backward - arrived)
+    yield Moment("loss", kept + masks + loss.backward, before + arrived, logits)
     # What is held lies among what is kept until its block's turn, and beyond it.
     stays = 0
     for cost in reversed(costs):
@@ -197,15 +258,15 @@ def _inputs(plan: Layout, spec: Spec) -> tuple[int, int]:
     tokens = frame.tokens * (8 * (3 if spec.packing else 2))
     if shape is None:
         return tokens, 0
-    pairs = frame.rows * frame.length * frame.length
     rows = frame.rows if spec.packing else 1
+    pairs = frame.length * frame.length
     turned = round(shape.heads[2] * shape.rotary)
     kinds = 2 if shape.family == "gemma3_text" else 1
     tokens += kinds * rows * frame.length * turned * 2 * frame.stream
     if shape.family == "gemma2":
-        return tokens, 2 * pairs * frame.half
+        return tokens, 2 * frame.rows * pairs * frame.half
     if spec.packing:
-        return tokens, kinds * pairs
+        return tokens, kinds * rows * pairs
     return tokens, pairs if any(shape.masked for shape, _ in plan.blocks) else 0
 
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from finetune_tui.core.memory.costs import Ends
+from finetune_tui.core.memory.costs import Beginning, Ends
 from finetune_tui.core.memory.sketch_blocks import Kind, Shape
 from finetune_tui.core.memory.sketch_layers import Frame, Line
 from finetune_tui.core.memory.weights import Precision
 from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.models.roles import Role
 from finetune_tui.core.tuning.modes import Choice, Mode
+from finetune_tui.core.tuning.refusals import DIRECTED
 from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
 
@@ -24,10 +25,9 @@ class Layout:
     """One step of one selection. blocks: each block's kind and shape, from the first to the last."""
 
     frame: Frame
+    beginning: Beginning
     blocks: tuple[tuple[Shape, Kind], ...]
-    table: Line
     ends: Ends
-    scales_embedding: bool
 
 
 def layout(manifest: Manifest, selection: Selection, spec: Spec, precision: Precision) -> Layout:
@@ -44,6 +44,10 @@ def layout(manifest: Manifest, selection: Selection, spec: Spec, precision: Prec
     shares = tied and not table.bits
     if shares:
         head = replace(head, bits=0)
+    if spec.trainable_token_indices:
+        tokens = len(spec.trainable_token_indices)
+        table = replace(table, tokens=tokens)
+        head = replace(head, tokens=tokens if tied else 0)
     half = 4 if precision is Precision.FP32 else 2
     frame = Frame(
         rows=spec.per_device_train_batch_size,
@@ -52,18 +56,24 @@ def layout(manifest: Manifest, selection: Selection, spec: Spec, precision: Prec
         autocast=precision is not Precision.FP32,
         dropout=spec.lora_dropout,
         dora=spec.use_dora,
+        has_start=spec.init_lora_weights in DIRECTED,
         accumulates=spec.gradient_accumulation_steps > 1,
         stream=half if table.bits else 4,
     )
     kinds: dict[tuple[object, ...], Kind] = {}
+    shapes: dict[tuple[int, bool], Shape] = {}
     blocks = []
     for number, template in enumerate(facts.blocks):
         here = chosen.get(number, {})
-        key = (id(template), tuple(sorted((slot, id(one)) for slot, one in here.items())))
+        key = (id(template), *here, *map(id, here.values()))
         kind = kinds.get(key)
         if kind is None:
             kind = kinds[key] = _kind(template, here, spec, bits)
-        blocks.append((_shape(manifest, facts, spec, number), kind))
+        slides = manifest.config.model_type != "gemma3_text" or (number + 1) % _GEMMA_3_FULL != 0
+        shape = shapes.get((id(template), slides))
+        if shape is None:
+            shape = shapes[id(template), slides] = _shape(manifest, facts, spec, template, slides)
+        blocks.append((shape, kind))
     ends = Ends(
         hidden=manifest.config.hidden_size,
         vocabulary=manifest.config.vocabulary,
@@ -73,8 +83,13 @@ def layout(manifest: Manifest, selection: Selection, spec: Spec, precision: Prec
         cap=manifest.config.model_type == "gemma2",
         shares=shares,
     )
-    scales = manifest.config.model_type.startswith("gemma")
-    return Layout(frame, tuple(blocks), table, ends, scales)
+    beginning = Beginning(
+        table,
+        scales=manifest.config.model_type.startswith("gemma"),
+        noise=spec.neftune_noise_alpha > 0,
+        drops=manifest.config.embedding_dropout > 0,
+    )
+    return Layout(frame, beginning, tuple(blocks), ends)
 
 
 _FINAL_NORM = "final norm"
@@ -203,14 +218,14 @@ def _line(module: Module, choice: Choice | None, spec: Spec, bits: int) -> Line:
     return Line(inputs, outputs, 0 if mode is Mode.FULL else held, bias=mode is Mode.BIAS)
 
 
-def _shape(manifest: Manifest, facts: _Facts, spec: Spec, number: int) -> Shape:
+def _shape(
+    manifest: Manifest, facts: _Facts, spec: Spec, template: Mapping[str, Module], slides: bool
+) -> Shape:
     config = manifest.config
-    family = config.model_type
-    slides = family != "gemma3_text" or (number + 1) % _GEMMA_3_FULL != 0
     window = config.sliding_window if slides else None
-    experts = config.experts_per_token or 1 if Role.EXPERTS in facts.blocks[number] else 0
-    return _shape_of(
-        family,
+    experts = config.experts_per_token or 1 if Role.EXPERTS in template else 0
+    return Shape(
+        config.model_type,
         facts.norm,
         config.hidden_size,
         (config.heads, config.kv_heads, config.head_dim),
@@ -220,9 +235,5 @@ def _shape(manifest: Manifest, facts: _Facts, spec: Spec, number: int) -> Shape:
         facts.head_norms,
         spec.packing or (window is not None and spec.max_length >= window),
         experts,
+        config.residual_dropout > 0,
     )
-
-
-@lru_cache(maxsize=256)
-def _shape_of(*facts: object) -> Shape:
-    return Shape(*facts)  # type: ignore[arg-type]

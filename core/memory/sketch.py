@@ -168,11 +168,14 @@ def backward(
                 one.saved = saved
             del remade, mine, theirs, one, saved
         grads = node.back(sketch, node.saved, arrived)
+        for found, e in zip(grads, node.widths, strict=True):
+            if found is not None and found.e != e:
+                grads = [
+                    one if one is None or one.e == e else sketch.new(one.numbers, e)
+                    for one, e in zip(grads, node.widths, strict=True)
+                ]
+                break
         arrived = None
-        grads = [
-            found if found is None or found.e == e else sketch.new(found.numbers, e)
-            for found, e in zip(grads, node.widths, strict=True)
-        ]
         node.saved = ()
         for target, found in zip(node.sources, grads, strict=True):
             if target is not None and found is not None:

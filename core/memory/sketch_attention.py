@@ -46,7 +46,7 @@ def layer_norm(sketch: Sketch, x: Tensor, trains: bool, width: int, frame: Frame
     numbers = x.numbers
     inputs = [x]
     if trains:
-        inputs.append(parameter(sketch, 2 * width, frame.accumulates))
+        inputs.append(parameter(2 * width, frame.accumulates))
 
     def back(s: Sketch, _: Any, g: Tensor) -> Grads:
         found = s.new(numbers, FULL)
@@ -57,7 +57,7 @@ def layer_norm(sketch: Sketch, x: Tensor, trains: bool, width: int, frame: Frame
 
 
 def _norm_weight(sketch: Sketch, trains: bool, width: int, frame: Frame, e: int) -> Tensor:
-    return parameter(sketch, width, frame.accumulates) if trains else constant(sketch, width, e)
+    return parameter(width, frame.accumulates) if trains else constant(width, e)
 
 
 def _normalised(sketch: Sketch, wide: Tensor, width: int) -> Tensor:
@@ -214,7 +214,7 @@ def eager_attention(
     weights = scaled(sketch, weights)
     weights = pointwise(sketch, weights, "result")
     weights = scaled(sketch, weights)
-    mask = constant(sketch, 0, e)
+    mask = constant(0, e)
     weights = add(sketch, weights, mask)
     weights = to(sketch, pointwise(sketch, to(sketch, weights, FULL), "result"), e)
     made = scaled(sketch, _matched(sketch, weights, v, q.numbers))
@@ -231,7 +231,7 @@ def plain_attention(
     if frame.rows > 1:
         q, v = scaled(sketch, q), scaled(sketch, v)
     weights = _matched(sketch, q, k, scores)
-    weights = add(sketch, weights, constant(sketch, 0, weights.e))
+    weights = add(sketch, weights, constant(0, weights.e))
     weights = pointwise(sketch, weights, "result")
     return scaled(sketch, _matched(sketch, weights, v, q.numbers))
 

@@ -22,6 +22,7 @@ from finetune_tui.core.memory.sketch_layers import (
     Line,
     add,
     copied,
+    dropout,
     linear,
     multiply,
     pointwise,
@@ -37,7 +38,8 @@ class Shape:
 
     heads: of queries, of keys, and numbers a head has. rotary: the share of a head that turns.
     head_norms: query and key are normalised. masked: attention is given a mask, because rows are packed
-    or reach further than its window. experts: how many each token takes; 0: one plain MLP.
+    or reach further than its window. experts: how many each token takes; 0: one plain MLP. dropout: some
+    of what attention and MLP add is dropped.
     """
 
     family: str
@@ -50,6 +52,7 @@ class Shape:
     head_norms: bool
     masked: bool
     experts: int = 0
+    dropout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,11 @@ class _Block:
     def llama(self, x: Tensor) -> Tensor:
         residual = x
         x = self._norm(x, "input_layernorm")
-        x = self._attention(x)
+        x = self._dropped(self._attention(x))
         x = add(self._sketch, residual, x)
         residual = x
         x = self._norm(x, "post_attention_layernorm")
-        x = self._mlp(x)
+        x = self._dropped(self._mlp(x))
         return add(self._sketch, residual, x)
 
     def gemma(self, x: Tensor) -> Tensor:
@@ -115,11 +118,14 @@ class _Block:
         """Phi: attention and MLP side by side behind one norm."""
         residual = x
         x = self._norm(x, "input_layernorm")
-        attended = self._attention(x)
+        attended = self._dropped(self._attention(x))
         fed = self._line(Role.MLP_IN, x)
         fed = self._gelu(fed)
-        fed = self._line(Role.MLP_OUT, fed)
+        fed = self._dropped(self._line(Role.MLP_OUT, fed))
         return add(self._sketch, add(self._sketch, attended, fed), residual)
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return dropout(self._sketch, x) if self._shape.dropout else x
 
     def _norm(self, x: Tensor, name: str, width: int = 0) -> Tensor:
         width = width or self._shape.hidden

@@ -19,8 +19,9 @@ HALF, FULL = 2, 4
 class Frame:
     """What all layers of a step share.
 
-    half: bytes a frozen number of the base has, and what autocast computes in. accumulates: gradients of
-    an earlier micro-batch are there already. stream: bytes a number has between the blocks, at first.
+    half: bytes a frozen number of the base has, and what autocast computes in. has_start: what LoRA began
+    with is taken off its output (core.training.starts). accumulates: gradients of an earlier micro-batch
+    are there already. stream: bytes a number has between the blocks, at first.
     """
 
     rows: int
@@ -29,6 +30,7 @@ class Frame:
     autocast: bool
     dropout: float
     dora: bool
+    has_start: bool
     accumulates: bool
     stream: int
 
@@ -41,7 +43,8 @@ class Frame:
 class Line:
     """A linear layer as it trains. bits: of the frozen matrix as held; 0: it trains, in float32.
 
-    rank: of its LoRA; 0: none. bias: one that trains.
+    rank: of its LoRA; 0: none. bias: one that trains. tokens: rows of a vocabulary's matrix that train by
+    themselves.
     """
 
     inputs: int
@@ -49,19 +52,20 @@ class Line:
     bits: int
     rank: int = 0
     bias: bool = False
+    tokens: int = 0
 
 
 # ----- elementwise -------------------------------------------------------------------------------
 
 
-def parameter(sketch: Sketch, numbers: int, accumulates: bool) -> Tensor:
+def parameter(numbers: int, accumulates: bool) -> Tensor:
     """A trained parameter in float32; its own bytes are counted elsewhere."""
-    return Tensor(sketch.new(0, FULL).storage, numbers, FULL, Leaf(accumulates))
+    return Tensor(None, numbers, FULL, Leaf(accumulates))
 
 
-def constant(sketch: Sketch, numbers: int, e: int) -> Tensor:
+def constant(numbers: int, e: int) -> Tensor:
     """A frozen weight; its own bytes are counted elsewhere."""
-    return Tensor(sketch.new(0, e).storage, numbers, e, None)
+    return Tensor(None, numbers, e, None)
 
 
 def to(sketch: Sketch, x: Tensor, e: int) -> Tensor:
@@ -165,9 +169,14 @@ def weight_in(sketch: Sketch, w: Tensor, e: int, key: str) -> Tensor:
 
 def linear(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> Tensor:
     """The layer with its LoRA. key: its name, for the cache of cast weights."""
-    made = _base(sketch, frame, line, x, key)
     if not line.rank:
-        return made
+        return _base(sketch, frame, line, x, key)
+    made = _adapted(sketch, frame, line, x, key)
+    return _without_start(sketch, frame, line, x, made) if frame.has_start else made
+
+
+def _adapted(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> Tensor:
+    made = _base(sketch, frame, line, x, key)
     if line.bits == 4:
         # PEFT copies the result of a 4-bit product before it adds to it.
         made = scaled(sketch, made)
@@ -182,6 +191,31 @@ def linear(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> Ten
     return add(sketch, made, scaled(sketch, _low_rank(sketch, frame, line, x, key)))
 
 
+def _without_start(sketch: Sketch, frame: Frame, line: Line, x: Tensor, made: Tensor) -> Tensor:
+    """The output less what the frozen start of the adapter says; autocast casts that anew each time."""
+    e = frame.half if frame.autocast else FULL
+    low = to(sketch, x, e)
+    for inputs, outputs in ((line.inputs, line.rank), (line.rank, line.outputs)):
+        numbers = inputs * outputs
+        matrix = constant(numbers, e) if e == FULL else sketch.new(numbers, e)
+        low = product(sketch, frame.tokens, low, matrix, inputs, outputs)
+    share = to(sketch, scaled(sketch, low), made.e)
+    out = sketch.new(made.numbers, made.e)
+    numbers, e = out.numbers, out.e
+    out.node = sketch.node((made, share), (), lambda s, _, g: (g, s.new(numbers, e)))
+    return out
+
+
+def with_tokens(sketch: Sketch, frame: Frame, line: Line) -> Tensor:
+    """A vocabulary's matrix, copied to have the rows that train put in."""
+    width = min(line.inputs, line.outputs)
+    numbers, e = line.tokens * width, frame.half
+    rows = to(sketch, parameter(numbers, frame.accumulates), e)
+    made = sketch.new(line.inputs * line.outputs, e)
+    made.node = sketch.node((rows,), (), lambda s, _, g: (s.new(numbers, e),))
+    return made
+
+
 def _low_rank(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> Tensor:
     down = _adapter(sketch, frame, line.inputs, line.rank, x, f"{key}.A")
     del x
@@ -191,13 +225,17 @@ def _low_rank(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> 
 def _adapter(
     sketch: Sketch, frame: Frame, inputs: int, outputs: int, x: Tensor, key: str
 ) -> Tensor:
-    e = frame.half if frame.autocast else FULL
-    x = to(sketch, x, e)
+    x = to(sketch, x, frame.half if frame.autocast else FULL)
+    weight = _adapter_weight(sketch, frame, inputs * outputs, key)
+    return product(sketch, frame.tokens, x, weight, inputs, outputs)
+
+
+def _adapter_weight(sketch: Sketch, frame: Frame, numbers: int, key: str) -> Tensor:
     weight = sketch.casts.get(key)
     if weight is None:
-        weight = parameter(sketch, inputs * outputs, frame.accumulates)
-        weight = weight_in(sketch, weight, e, key)
-    return product(sketch, frame.tokens, x, weight, inputs, outputs)
+        weight = parameter(numbers, frame.accumulates)
+        weight = weight_in(sketch, weight, frame.half if frame.autocast else FULL, key)
+    return weight
 
 
 def _base(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> Tensor:
@@ -209,10 +247,12 @@ def _base(sketch: Sketch, frame: Frame, line: Line, x: Tensor, key: str) -> Tens
         case _:
             e = frame.half if frame.autocast else x.e
             x = to(sketch, x, e)
-            if line.bits:
-                weight = constant(sketch, line.inputs * line.outputs, e)
+            if line.tokens:
+                weight = with_tokens(sketch, frame, line)
+            elif line.bits:
+                weight = constant(line.inputs * line.outputs, e)
             else:
-                weight = parameter(sketch, line.inputs * line.outputs, frame.accumulates)
+                weight = parameter(line.inputs * line.outputs, frame.accumulates)
                 weight = weight_in(sketch, weight, e, key)
             if line.bias and line.bits:
                 return _with_bias(sketch, frame, line, x, weight)
@@ -226,7 +266,7 @@ def _with_bias(sketch: Sketch, frame: Frame, line: Line, x: Tensor, weight: Tens
     """The bias trains, the matrix does not: one operation that saves only the matrix."""
     made = sketch.new(frame.tokens * line.outputs, x.e)
     numbers, e, wants_x = x.numbers, x.e, x.node is not None
-    bias = parameter(sketch, line.outputs, frame.accumulates)
+    bias = parameter(line.outputs, frame.accumulates)
 
     def back(s: Sketch, _: Any, g: Tensor) -> Grads:
         return s.new(numbers, e) if wants_x else None, s.new(line.outputs, FULL)
@@ -236,7 +276,7 @@ def _with_bias(sketch: Sketch, frame: Frame, line: Line, x: Tensor, weight: Tens
 
 
 def _plus_bias(sketch: Sketch, frame: Frame, line: Line, made: Tensor) -> Tensor:
-    bias = parameter(sketch, line.outputs, frame.accumulates)
+    bias = parameter(line.outputs, frame.accumulates)
     out = sketch.new(made.numbers, made.e)
     out.node = sketch.node((made, bias), (), lambda s, _, g: (g, s.new(line.outputs, FULL)))
     return out
@@ -294,22 +334,27 @@ def _dora(sketch: Sketch, frame: Frame, line: Line, x: Tensor, made: Tensor, key
     numbers, tokens = line.inputs * line.outputs, frame.tokens
     e = frame.half if frame.autocast else FULL
     # The matrix of the adapters, made from an identity matrix, and the layer's own: both in the dtype of
-    # x and named to the end; their sum and its norm are not kept.
+    # x and named to the end, the first with what its gradient would need; their sum is not kept.
     eye = sketch.new(line.inputs * line.inputs, FULL)
     eye_cast = to(sketch, eye, e)
+    _adapter_weight(sketch, frame, line.inputs * line.rank, f"{key}.A")
+    down = sketch.new(line.inputs * line.rank, e)
+    _adapter_weight(sketch, frame, line.rank * line.outputs, f"{key}.B")
     delta = sketch.new(numbers, e)
-    del eye, eye_cast
+    del eye
+    if not sketch.saves:
+        del eye_cast, down
     delta = to(sketch, delta, x.e)
     is_as_held = line.bits == 16 and x.e == frame.half
-    own = constant(sketch, numbers, e) if is_as_held else sketch.new(numbers, x.e)
     if line.bits == 8:
-        sketch.spike(2 * FULL * numbers)
+        sketch.spike(2 * FULL * numbers)  # times the scales, then times a constant
+    own = constant(numbers, e) if is_as_held else sketch.new(numbers, x.e)
     sketch.spike(2 * x.e * numbers)
-    magnitude = parameter(sketch, line.outputs, frame.accumulates)
+    magnitude = parameter(line.outputs, frame.accumulates)
     low = _low_rank(sketch, frame, line, x, key)
     if dropped:
         # The matrix once more: unpacked, or cast to what x is and back.
-        weight = constant(sketch, numbers, e)
+        weight = constant(numbers, e)
         if frame.autocast or line.bits != 16:
             weight = sketch.new(numbers, e)
         base = product(sketch, tokens, to(sketch, x, e), weight, line.inputs, line.outputs)
@@ -324,7 +369,8 @@ def _dora(sketch: Sketch, frame: Frame, line: Line, x: Tensor, made: Tensor, key
 def _weighed(sketch: Sketch, magnitude: Tensor, base: Tensor, low: Tensor) -> Tensor:
     first = by_column(sketch, base, magnitude)
     second = by_column(sketch, low, magnitude)
-    return add(sketch, first, scaled(sketch, second))
+    second = scaled(sketch, second)
+    return add(sketch, first, second)
 
 
 def by_column(sketch: Sketch, x: Tensor, column: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class Part(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where in the step. LOSS lasts from the last block's end in the forward pass to its start backward.
+    """Where in the step. LOSS lasts from the last block's end to that of the forward pass, LOSS_BACKWARD from
+    there to the last block again.
 
     LAST_BLOCK and FIRST_BLOCK are the backward passes of those blocks, BACKWARD of those between.
     """
@@ -29,6 +30,7 @@ class Phase(StrEnum):
     LOADING = "loading"
     FORWARD = "forward"
     LOSS = "loss"
+    LOSS_BACKWARD = "backward of the loss"
     LAST_BLOCK = "backward of the last block"
     BACKWARD = "backward"
     FIRST_BLOCK = "backward of the first block"
@@ -84,10 +86,10 @@ class Trace:
         return Peak(most, self.phases[at], self.operations[self.events[at]], parts)
 
     def peaks(self, rounding: int = ROUNDING) -> dict[Phase, int]:
-        """The most bytes live in each phase that occurs."""
+        """The most bytes live in each phase, of those in which something is allocated."""
         most: dict[Phase, int] = {}
-        for phase, live in zip(self.phases, self.walk(rounding), strict=True):
-            if live > most.get(phase, -1):
+        for event, phase, live in zip(self.events, self.phases, self.walk(rounding), strict=True):
+            if event >= 0 and live > most.get(phase, -1):
                 most[phase] = live
         return most
 

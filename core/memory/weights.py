@@ -8,7 +8,13 @@ from functools import lru_cache
 
 from finetune_tui.core.models.manifest import Manifest, Module
 from finetune_tui.core.tuning.modes import Choice, Mode
-from finetune_tui.core.tuning.selection import Selection, module_parameters
+from finetune_tui.core.tuning.refusals import DIRECTED
+from finetune_tui.core.tuning.selection import (
+    LINEAR_CLASSES,
+    Selection,
+    lora_parameters,
+    module_parameters,
+)
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.core.tuning.tally import tally
 
@@ -70,6 +76,19 @@ def replaced_bytes(manifest: Manifest, selection: Selection, precision: Precisio
         if choice.mode in modes
     )
     return (4 if precision is Precision.FP32 else 2) * numbers
+
+
+def beside_bytes(manifest: Manifest, selection: Selection, spec: Spec, precision: Precision) -> int:
+    """What adapters keep frozen: where PiSSA and OLoRA began, in float32; single tokens as they were."""
+    tokens = len(spec.trainable_token_indices) * manifest.config.hidden_size
+    kept = tokens * (4 if precision is Precision.FP32 else 2)
+    if spec.init_lora_weights not in DIRECTED:
+        return kept
+    return kept + 4 * sum(
+        times * lora_parameters(module, choice.r or spec.lora_r)
+        for module, choice, times in tally(manifest, selection.choices)
+        if choice.mode is Mode.LORA and module.cls in LINEAR_CLASSES
+    )
 
 
 def optimizer_bytes(manifest: Manifest, selection: Selection, spec: Spec) -> tuple[int, int]:

@@ -22,6 +22,10 @@ from finetune_tui.core.models.sanity import CONFIG, read_config_json
 from finetune_tui.core.models.structure import with_guessed_roles
 from finetune_tui.core.text import plain
 
+# Of Phi and GPT-2, GPT-NeoX and Falcon, Starcoder 2, OPT.
+_RESIDUAL_DROPOUT = ("resid_pdrop", "hidden_dropout", "residual_dropout", "dropout")
+_EMBEDDING_DROPOUT = ("embd_pdrop", "embedding_dropout")
+
 
 def inspect_call(params: dict[str, Any], progress: Any) -> dict[str, Any]:
     """The call `inspect`: {"folder", "model"} → the manifest as JSON."""
@@ -156,6 +160,8 @@ def _facts(config: Any) -> ModelConfig:
         sliding_window=_sliding_window(text, context),
         experts=_first_of(text, "num_experts", "num_local_experts", "n_routed_experts"),
         experts_per_token=_first_of(text, "num_experts_per_tok", "top_k_experts", "moe_topk"),
+        residual_dropout=_first_of(text, *_RESIDUAL_DROPOUT) or 0.0,
+        embedding_dropout=_first_of(text, *_EMBEDDING_DROPOUT) or 0.0,
     )
 
 

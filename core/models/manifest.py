@@ -78,6 +78,8 @@ class ModelConfig:
     sliding_window: int | None = None  # tokens that attention reaches back, in some or all blocks
     experts: int | None = None
     experts_per_token: int | None = None
+    residual_dropout: float = 0.0  # of what attention and MLP add, while training; the model's own
+    embedding_dropout: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,19 @@
-"""What a run's events add up to: series by step, what is going on, samples and the log's lines.
+"""What a run's events add up to: series by step, what is going on, samples and the log's lines."""
 
-Numbers are kept in arrays, 16 bytes a point, so that a run of hundreds of thousands of steps fits.
-"""
-
-from array import array
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from finetune_tui.core.runs.events import Event, is_ending
+from finetune_tui.core.runs.series import MOST, Series
 from finetune_tui.core.runs.words import event_words, number, whole
 from finetune_tui.core.text import plain
 
 _OF_A_STEP = ("loss", "learning_rate", "grad_norm", "tokens_per_second")
 SERIES = (*_OF_A_STEP, "eval_loss")
 _KEPT = 2000  # log lines and samples
-
-Points = tuple["array[int]", "array[float]"]  # steps and values
+_RECENT = 50  # steps that the pace is taken from
+_EVALUATIONS = 8 * MOST  # kept one by one: patience counts them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +50,6 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The points of one column of a plot."""
-
-    low: float
-    high: float
-    last: float
-
-
 class Curves:
     """Fed events in order. A run that went back to an earlier step loses what came after it."""
 
@@ -71,7 +57,12 @@ class Curves:
         self._begin()
 
     def _begin(self) -> None:
-        self._series: dict[str, Points] = {name: (array("q"), array("d")) for name in SERIES}
+        self._series = {name: Series() for name in _OF_A_STEP}
+        self._series["eval_loss"] = Series(_EVALUATIONS)
+        self._best: list[tuple[int, float]] = []  # each evaluation that was better than all before
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)  # steps and their seconds
+        self._last_time: float | None = None
+        self.seconds = 0.0  # of training: what was waited between its steps is left out
         self.phase: Phase | None = None
         self.last_step: int | None = None
         self.total_steps: int | None = None
@@ -83,6 +74,7 @@ class Curves:
         self.start: Event | None = None
         self.ending: Event | None = None
         self.hardware: Event | None = None
+        self.memory: Event | None = None
         self.checkpoint_step: int | None = None
         self.measured: dict[str, tuple[int, int]] = {}  # "before", "after": exact, total
         self.samples: deque[Sample] = deque(maxlen=_KEPT)
@@ -93,54 +85,38 @@ class Curves:
         for event in events:
             self._feed_one(event)
 
-    def series(self, name: str) -> Points:
-        """Steps, strictly increasing, and their values; not to be changed. Names: SERIES."""
+    def series(self, name: str) -> Series:
+        """Not to be changed. Names: SERIES."""
         return self._series[name]
 
     def latest(self, name: str) -> float | None:
-        values = self._series[name][1]
-        return values[-1] if values else None
+        return self._series[name].latest
 
     @property
     def best(self) -> tuple[int, float] | None:
         """The step with the lowest held-out loss, the first of equals, and that loss."""
-        steps, values = self._series["eval_loss"]
-        if not values:
+        return self._best[-1] if self._best else None
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds a step over the last steps; None before there are two."""
+        if len(self._recent) < 2:
             return None
-        index = values.index(min(values))
-        return steps[index], values[index]
-
-    def buckets(
-        self, name: str, columns: int, first: int | None = None, last: int | None = None
-    ) -> list[Bucket | None]:
-        """Lowest, highest and last value in each of `columns` equal spans of the steps first..last.
-
-        None stands for a span without a point. The ends of the series are the default.
-        """
-        steps, values = self._series[name]
-        if not steps or columns < 1:
-            return [None] * max(columns, 0)
-        first = steps[0] if first is None else first
-        last = max(steps[-1] if last is None else last, first)
-        width = last - first + 1
-        # Column c holds the steps in [first + c·width/columns, first + (c + 1)·width/columns).
-        bounds = [
-            bisect_left(steps, first + -(-column * width // columns)) for column in range(columns)
-        ]
-        bounds.append(bisect_right(steps, last))
-        return [_bucket(values[low:high]) for low, high in pairwise(bounds)]
+        (first, began), (last, ended) = self._recent[0], self._recent[-1]
+        return (ended - began) / (last - first)
 
     def _feed_one(self, event: Event) -> None:
         kind = event["kind"]
         time = number(event.get("t"))
         if time is not None:
             self.last_heard = time
+        if kind == "step":
+            self._add_step(event, time)
+            return  # the plot shows them, and thousands would push the rest out of the log
         if kind == "started":
             self._start(event, time)
         elif kind == "phase":
             self._set_phase(event)
-        elif kind == "step":
-            self._add_step(event)
         elif kind == "eval":
             self._add_eval(event)
         elif kind == "sample":
@@ -151,8 +127,12 @@ class Curves:
             self.checkpoint_step = whole(event.get("step"))
         elif kind == "hardware":
             self.hardware = event
+        elif kind == "memory":
+            self.memory = event
         elif kind == "measured":
             self._add_measured(event)
+        elif kind == "continued":
+            self._last_time = time
         elif is_ending(event):
             self.ending = event
         self._tell(event, kind, time)
@@ -167,7 +147,7 @@ class Curves:
         self.ending = None
         self.phase = Phase("starting")
         self.total_steps = whole(event.get("total_steps")) or self.total_steps
-        self.last_heard = time
+        self.last_heard = self._last_time = time
 
     def _set_phase(self, event: Event) -> None:
         words = event.get("words")
@@ -178,30 +158,42 @@ class Curves:
             plain(words, 200) if isinstance(words, str) else "",
         )
 
-    def _add_step(self, event: Event) -> None:
+    def _add_step(self, event: Event, time: float | None) -> None:
         step = whole(event.get("step"))
         if step is None:
             return
         if self.last_step is not None and step <= self.last_step:
             self._go_back(step - 1)
+        if time is not None:
+            if self._last_time is not None and time > self._last_time:
+                self.seconds += time - self._last_time
+            self._last_time = time
         self.last_step = step
         self.total_steps = whole(event.get("total_steps")) or self.total_steps
         self.epoch = number(event.get("epoch"))
-        self.tokens = whole(event.get("tokens"))
+        tokens = whole(event.get("tokens"))
+        if tokens is not None and tokens > (self.tokens or 0):
+            self.tokens = tokens
+        self._recent.append((step, self.seconds))
         for name in _OF_A_STEP:
-            self._add_point(name, step, number(event.get(name)))
+            if (value := number(event.get(name))) is not None:
+                self._series[name].append(step, self.seconds, self.tokens or 0, value)
 
     def _add_eval(self, event: Event) -> None:
-        step = whole(event.get("step"))
-        if step is not None:
-            _drop_after(self._series["eval_loss"], step - 1)
-            self._add_point("eval_loss", step, number(event.get("eval_loss")))
+        step, loss = whole(event.get("step")), number(event.get("eval_loss"))
+        if step is None:
+            return
+        self._drop_evaluations(step - 1)
+        if loss is None:
+            return
+        self._series["eval_loss"].append(step, self.seconds, self.tokens or 0, loss)
+        if not self._best or loss < self._best[-1][1]:
+            self._best.append((step, loss))
 
-    def _add_point(self, name: str, step: int, value: float | None) -> None:
-        if value is not None:
-            steps, values = self._series[name]
-            steps.append(step)
-            values.append(value)
+    def _drop_evaluations(self, after: int) -> None:
+        self._series["eval_loss"].truncate(after)
+        while self._best and self._best[-1][0] > after:
+            self._best.pop()
 
     def _add_sample(self, event: Event) -> None:
         texts = [event.get(name) for name in ("prompt", "expected", "reply")]
@@ -221,25 +213,20 @@ class Curves:
         """Forget what lies after `step`: the run went on from there and does it again."""
         if step is None:
             return
-        for points in self._series.values():
-            _drop_after(points, step)
+        for name in _OF_A_STEP:
+            self._series[name].truncate(step)
+        self._drop_evaluations(step)
+        while self._recent and self._recent[-1][0] > step:
+            self._recent.pop()
+        ends = [ends for name in _OF_A_STEP if (ends := self._series[name].end)]
+        seconds = max((seconds for seconds, _ in ends), default=0.0)
+        self.seconds = self._recent[-1][1] if self._recent else seconds
+        self.tokens = round(max((tokens for _, tokens in ends), default=0)) or None
         kept = (sample for sample in self.samples if sample.step <= step)
         self.samples = deque(kept, maxlen=_KEPT)
         self.last_step = step if self.last_step is not None else None
 
     def _tell(self, event: Event, kind: str, time: float | None) -> None:
-        if kind == "step":
-            return  # the plot shows them, and thousands would push the rest out of the log
         words = event_words(event)
         if words:
             self.log.append(LogLine(time, kind, words))
-
-
-def _drop_after(points: Points, step: int) -> None:
-    steps, values = points
-    keep = bisect_right(steps, step)
-    del steps[keep:], values[keep:]
-
-
-def _bucket(values: "array[float]") -> Bucket | None:
-    return Bucket(min(values), max(values), values[-1]) if values else None

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 import unicodedata
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.files import write_atomically
+from finetune_tui.core.runs.labels import LABELS, Labels, write_labels
 from finetune_tui.core.runs.liveness import Liveness, derived_status
-from finetune_tui.core.runs.state import State, read_state, write_state
+from finetune_tui.core.runs.state import State, Status, broken_state, read_state, write_state
 from finetune_tui.core.text import did_you_mean, plain
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class RunDirectory:
         return self.path / "lock"
 
     @property
+    def labels_path(self) -> Path:
+        return self.path / LABELS
+
+    @property
     def requests(self) -> Path:
         return self.path / "requests"
 
@@ -88,11 +94,21 @@ class RunDirectory:
         """What was asked. Raises UserError when the file is missing or wrong."""
         from finetune_tui.core.tuning.spec_file import read_spec
 
+        if _may_block(self.spec_path):
+            raise UserError("not a plain file", where=str(self.spec_path))
         return read_spec(self.spec_path)
 
     def state(self) -> State:
         """Where it stands by its own word; never raises. `liveness` says whether that is so."""
-        return read_state(self.state_path)
+        state = read_state(self.state_path)
+        if state.status is not Status.BROKEN or not _is_missing(self.state_path):
+            return state
+        if _is_missing(self.path) or _leads_nowhere(self.path):
+            return broken_state("a link that leads nowhere" if self.path.is_symlink() else "gone")
+        if _is_missing(self.spec_path):
+            words = "no run: neither state.json nor spec.yaml lies here"
+            return State(status=Status.FOREIGN, why=words)
+        return broken_state("state.json is missing")
 
     def liveness(self, now: float | None = None) -> Liveness:
         return derived_status(self.state(), now)
@@ -123,18 +139,24 @@ class RunDirectory:
 
 
 def create_run(
-    home: Path, spec_text: str, slug: str, model: str | None = None, preset: str | None = None
+    home: Path,
+    spec_text: str,
+    slug: str,
+    model: str | None = None,
+    preset: str | None = None,
+    labels: Labels | None = None,
 ) -> RunDirectory:
     """A new run with the next number, whole from the moment it can be seen.
 
-    slug: any text; what a folder's name may hold of it follows the number. Raises WorkFailed when
-    the home cannot be written.
+    slug: any text; what a folder's name may hold of it follows the number. labels: what it is called
+    from the start. Raises WorkFailed when the home cannot be written.
     """
+    first = State(model=model, preset=preset)
     runs = home / "runs"
     try:
         runs.mkdir(parents=True, exist_ok=True)
         with _numbering(runs) as number:
-            return _create_numbered(runs, number, spec_text, slug, model, preset)
+            return _create_numbered(runs, number, spec_text, slug, first, labels or Labels())
     except OSError as error:
         raise WorkFailed(
             f"a run cannot be made ({error.strerror})",
@@ -144,10 +166,10 @@ def create_run(
 
 
 def list_runs(home: Path) -> list[RunDirectory]:
-    """Every run, the newest first, broken ones too: only names are looked at. Never raises."""
+    """Every run, the newest first, also broken ones: only names are looked at. Never raises."""
     try:
         with os.scandir(home / "runs") as entries:
-            names = [entry.path for entry in entries if entry.name[0] != "." and _is_folder(entry)]
+            names = [entry.path for entry in entries if entry.name[0] != "." and _may_be_run(entry)]
     except OSError:
         return []
     runs = [RunDirectory(Path(name)) for name in names]
@@ -185,7 +207,7 @@ def slug_of(text: str) -> str:
 
 
 def _create_numbered(
-    runs: Path, number: int, spec_text: str, slug: str, model: str | None, preset: str | None
+    runs: Path, number: int, spec_text: str, slug: str, first: State, labels: Labels
 ) -> RunDirectory:
     clean = slug_of(slug)
     run = RunDirectory(runs / (f"r{number}-{clean}" if clean else f"r{number}"))
@@ -194,8 +216,9 @@ def _create_numbered(
         beside.chmod(0o755)
         now = time.time()
         write_atomically(beside / run.spec_path.name, spec_text)
-        state = State(created=now, heartbeat=now, model=model, preset=preset)
-        write_state(beside / run.state_path.name, state)
+        write_state(beside / run.state_path.name, first.changed(created=now, heartbeat=now))
+        if labels != Labels():
+            write_labels(beside, labels)
         for folder in (run.requests, run.checkpoints):
             (beside / folder.name).mkdir()
         beside.rename(run.path)
@@ -223,9 +246,37 @@ def _numbering(runs: Path) -> Iterator[int]:
         yield number
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _may_be_run(entry: os.DirEntry[str]) -> bool:
+    """A folder, or a link that should lead to one and leads nowhere."""
     try:
-        return entry.is_dir()
+        return entry.is_dir() or (entry.is_symlink() and _leads_nowhere(Path(entry.path)))
+    except OSError:  # a link in a circle
+        return True
+
+
+def _leads_nowhere(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return path.is_symlink()
+    return False
+
+
+def _is_missing(path: Path) -> bool:
+    """Surely not there: what cannot be looked at may be."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _may_block(path: Path) -> bool:
+    """Whether opening what lies there could wait for somebody: a pipe, a device."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return False
 

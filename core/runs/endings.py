@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune_tui.core.files import open_plain
 from finetune_tui.core.limits import LONGEST, TOO_LONG
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import Event
@@ -19,6 +20,7 @@ _DOES_NOT_END = f"one row took longer than {LONGEST:.0f} s to turn into tokens"
 _DOES_NOT_END_HINT = (
     "shorten that row, or do not use this model: its tokenizer or chat template loops"
 )
+OUT_OF_MEMORY = "killed by the kernel: out of memory"
 _OUT_OF_MEMORY_HINT = "free memory on this machine, or load the model in fewer bits"
 
 
@@ -129,7 +131,7 @@ def _told(run: RunDirectory, event: Event, code: int | None, number: int | None)
 
 def _killed(run: RunDirectory, number: int, out_of_memory: bool) -> Ending:
     if number == signal.SIGKILL and out_of_memory:
-        why = "killed by the kernel: out of memory"
+        why = OUT_OF_MEMORY
         hint = f"{_OUT_OF_MEMORY_HINT}; {how_to_go_on(run)}"
     elif number == TOO_LONG:
         return Ending(Status.FAILED, _DOES_NOT_END, hint=_DOES_NOT_END_HINT, signal=number)
@@ -164,7 +166,7 @@ def _with_results(state: State, event: Event) -> State:
 
 def last_log_line(path: Path) -> str | None:
     """The last line of a log that says anything, plain; None when there is none."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), open_plain(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _LOG_TAIL, 0))
         lines = file.read().decode("utf-8", "replace").splitlines()

@@ -15,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from finetune_tui.core.files import open_plain
 from finetune_tui.core.runs.directory import RunDirectory
 
 Event = dict[str, Any]
 
 ENDINGS = ("finished", "stopped", "failed")
 _CHUNK = 2**20  # bytes read at once: bounds what a poll of a long history holds
+_LONGEST = 2**20  # bytes of a line; a longer one is no event of ours
 
 
 class EventWriter:
@@ -91,23 +93,23 @@ def as_event(kind: str, fields: dict[str, Any]) -> Event:
 
 
 class EventReader:
-    """Follows one file from its start by byte offset, whatever happens to the file meanwhile."""
+    """Follows one file from a line's start by byte offset, whatever happens to the file meanwhile."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
+        self.offset = offset
         self.broken_lines = 0
-        self._offset = 0
         self._file_id: tuple[int, int] | None = None
-        self._skipping = False  # inside a line longer than a chunk
+        self._skipping = False  # inside a line that is too long
 
     def poll(self, limit: int = _CHUNK) -> list[Event]:
-        """The events written since the last poll, at most about `limit` bytes of them.
+        """The events written since the last poll, at most about `limit` bytes of them, one at least.
 
         Call again while it returns events. A line without its end is left for the next poll. A file
         that shrank or was replaced is read again from its start. Never raises.
         """
         try:
-            with self.path.open("rb", buffering=0) as file:
+            with open_plain(self.path) as file:
                 self._notice_change(os.fstat(file.fileno()))
                 return self._read_on(file.fileno(), limit)
         except OSError:
@@ -115,20 +117,23 @@ class EventReader:
 
     def _notice_change(self, stat: os.stat_result) -> None:
         file_id = (stat.st_dev, stat.st_ino)
-        if stat.st_size < self._offset or self._file_id not in (None, file_id):
-            self._offset = 0
+        if stat.st_size < self.offset or self._file_id not in (None, file_id):
+            self.offset = 0
             self._skipping = False
         self._file_id = file_id
 
     def _read_on(self, file: int, limit: int) -> list[Event]:
-        while data := os.pread(file, limit, self._offset):
+        while data := os.pread(file, limit, self.offset):
             end = data.rfind(b"\n") + 1
             if end == 0 and len(data) < limit:
                 return []
+            if end == 0 and limit < _LONGEST:
+                limit = _LONGEST
+                continue
             lines = data[:end].split(b"\n")[:-1]
             if self._skipping and lines:
                 del lines[0]
-            self._offset += end or len(data)
+            self.offset += end or len(data)
             if end == 0:
                 self.broken_lines += not self._skipping
             self._skipping = end == 0
@@ -154,7 +159,7 @@ def read_events(path: Path) -> Iterator[Event]:
 
 def last_ending(path: Path, since: int) -> Event | None:
     """The last event at or after the byte offset `since` that ends a worker's work."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with contextlib.suppress(OSError), open_plain(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(since, size - _CHUNK))
         for line in reversed(file.read().split(b"\n")):
@@ -172,7 +177,7 @@ def is_ending(event: Event) -> bool:
 def parse_event(line: bytes) -> Event | None:
     """The event in a line, or None when the line is torn or is not one."""
     try:
-        event = json.loads(line, parse_constant=_no_number)
+        event = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
@@ -182,6 +187,9 @@ def parse_event(line: bytes) -> Event | None:
 
 def _no_number(_: str) -> None:
     """NaN and Infinity are not JSON; other writers leave them in all the same."""
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)  # made once: that is most of reading a line
 
 
 def _ends_torn(file: int) -> bool:

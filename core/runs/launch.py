@@ -4,10 +4,13 @@ from pathlib import Path
 
 from finetune_tui.core.data.finding import look_up
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.models.resolve import Inspect, find_model, load_manifest
+from finetune_tui.core.models.resolve import Inspect, ModelReference, find_model, load_manifest
 from finetune_tui.core.models.weights import require_whole
 from finetune_tui.core.runs.directory import RunDirectory, create_run
+from finetune_tui.core.runs.labels import labels_of
 from finetune_tui.core.runs.machine import machine_for
+from finetune_tui.core.runs.queue import QueueItem, enqueue
+from finetune_tui.core.runs.running_queue import start_runner
 from finetune_tui.core.runs.start import start_run
 from finetune_tui.core.tuning.refusals import refuse_impossible
 from finetune_tui.core.tuning.resolve import selection_of
@@ -25,8 +28,30 @@ def launch(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
     return run
 
 
+def launch_later(home: Path, spec: Spec, inspect: Inspect) -> QueueItem:
+    """Check the spec as `launch` does, put it at the end of the queue and see that it is worked off."""
+    check(spec, inspect)
+    item = enqueue(home, spec)
+    start_runner(home)
+    return item
+
+
 def make_run(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
-    """The same without starting it."""
+    """The same as `launch` without starting it."""
+    reference = check(spec, inspect)
+    slug = spec.name or "-".join(part for part in (reference.short_title, spec.preset) if part)
+    return create_run(
+        home,
+        write_spec(spec),
+        slug,
+        model=reference.name,
+        preset=spec.preset,
+        labels=labels_of(spec),
+    )
+
+
+def check(spec: Spec, inspect: Inspect) -> ModelReference:
+    """The spec's model. Raises UserError when the spec cannot work on this machine."""
     reference = find_model(spec.model_name_or_path)
     manifest = load_manifest(reference, inspect)
     refuse_impossible(spec, manifest, selection_of(spec, manifest), machine_for(spec))
@@ -39,8 +64,8 @@ def make_run(home: Path, spec: Spec, inspect: Inspect) -> RunDirectory:
     for key, files in (("train_files", spec.train_files), ("eval_files", spec.eval_files)):
         for file in files:
             _check_file(key, file)
-    slug = spec.name or "-".join(part for part in (reference.short_title, spec.preset) if part)
-    return create_run(home, write_spec(spec), slug, model=reference.name, preset=spec.preset)
+    labels_of(spec)
+    return reference
 
 
 def _check_file(key: str, source: str) -> None:

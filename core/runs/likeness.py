@@ -12,6 +12,8 @@ _BESIDE_THE_POINT = frozenset(
     (
         "task",
         "name",
+        "note",
+        "tags",
         "learning_rate",
         "lr_scheduler_type",
         "warmup_steps",
@@ -28,6 +30,7 @@ _BESIDE_THE_POINT = frozenset(
         "save_steps",
         "save_total_limit",
         "report_to",
+        "memory_check",
         "seed",
     )
 )

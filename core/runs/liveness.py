@@ -28,6 +28,11 @@ class Liveness:
     def is_alive(self) -> bool:
         return self.status.is_active and not self.is_released
 
+    @property
+    def may_be_alive(self) -> bool:
+        """Also where only another machine knows: what is asked of it in its folder is heard there."""
+        return self.is_alive or self.status is Status.ELSEWHERE
+
 
 def derived_status(state: State, now: float | None = None) -> Liveness:
     """What the state file says, corrected by what this machine knows. Never raises.

@@ -27,6 +27,7 @@ from finetune_tui.core.runs.directory import RunDirectory, list_runs
 from finetune_tui.core.runs.events import Event, EventReader, read_events
 from finetune_tui.core.runs.launch import make_run
 from finetune_tui.core.runs.likeness import likeness
+from finetune_tui.core.runs.memory_taken import Taken, figures, taken
 from finetune_tui.core.runs.processes import is_alive
 from finetune_tui.core.runs.start import start_run
 from finetune_tui.core.runs.state import State, Status
@@ -51,7 +52,8 @@ class Rehearsal:
 
     seconds_per_step: mean of the steps after the first. spread: half of what lay between the fastest and
     the slowest of them, as a share. peak_allocated, peak_reserved: on the GPU. peak_memory: resident in
-    the worker. longest_tokens: in the first step's batch.
+    the worker. longest_tokens: in the first step's batch. peak_device: of the GPU with its context, or of
+    main memory; predicted_*: what was predicted of the same.
     """
 
     seconds_per_step: float
@@ -68,6 +70,16 @@ class Rehearsal:
     longest_tokens: int | None
     sample: dict[str, Any] | None
     warnings: tuple[str, ...]
+    peak_device: int | None = None
+    predicted_allocated: int | None = None
+    predicted_reserved: int | None = None
+    predicted_device: int | None = None
+    predicted_band: int | None = None
+
+    @property
+    def taken(self) -> Taken | None:
+        """The memory it took, beside what was predicted."""
+        return taken(dataclasses.asdict(self))
 
     def steps(self, spec: Spec) -> int:
         """Optimizer steps of the whole run."""
@@ -133,7 +145,7 @@ def rehearse(
     folder = place / f".{secrets.token_hex(4)}"
     try:
         run = make_run(folder, _rehearsed(spec), inspect)
-        start_run(run)
+        start_run(run, tells=False)
         try:
             _follow(run, progress, cancelled)
         finally:
@@ -252,9 +264,7 @@ def _measured(run: RunDirectory, kept_log: Path) -> Rehearsal:
         load_seconds=round(begins[-1] - events[0]["t"], 2),
         eval_seconds=_seconds(_last(events, "eval")),
         save_seconds=_seconds(checkpoint),
-        peak_allocated=whole(finished.get("peak_allocated")),
-        peak_reserved=whole(finished.get("peak_reserved")),
-        peak_memory=whole(finished.get("peak_memory")),
+        **figures(finished),
         checkpoint_bytes=whole(checkpoint.get("bytes")) or 0,
         result_bytes=state.adapter_bytes or 0,
         longest_tokens=whole((_last(events, "data") or {}).get("longest")),

@@ -23,7 +23,9 @@ def drop_request(run: RunDirectory, kind: str) -> None:
         raise UserError(f"'{kind}' is not a request", hint=did_you_mean(kind, KINDS))
     try:
         run.requests.mkdir(exist_ok=True)
-        file = os.open(run.requests / kind, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = os.open(
+            run.requests / kind, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
+        )
         try:
             os.utime(file)
         finally:

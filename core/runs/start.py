@@ -1,16 +1,12 @@
 """Starting a run so that it goes on without whoever started it."""
 
-import contextlib
-import os
-import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from finetune_tui.core.errors import UserError, WorkFailed
+from finetune_tui.core.runs.detached import outliving_login, spawn_detached
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.endings import last_log_line
 from finetune_tui.core.runs.liveness import silence
@@ -26,20 +22,26 @@ _TIME_TO_START = 20.0
 _ELSEWHERE_SILENCE = 300.0
 
 
-def start_run(run: RunDirectory, resume: bool = False, command: Sequence[str] | None = None) -> int:
+def start_run(
+    run: RunDirectory,
+    resume: bool = False,
+    command: Sequence[str] | None = None,
+    tells: bool = True,
+) -> int:
     """Start (or go on with) a run in a session of its own; returns the supervisor's pid.
 
     Blocks until the supervisor has written its first state, usually a quarter of a second. command:
-    stands in for the worker's own. Raises UserError when the run cannot start and says why: it is
-    running, it is finished, it was started before. Raises WorkFailed when the supervisor fails.
+    stands in for the worker's own. tells: the person's hook runs at its end. Raises UserError when
+    the run cannot start and says why: it is running, it is finished, it was started before. Raises
+    WorkFailed when the supervisor fails.
     """
     refused = resumable(run) if resume else _startable(run)
     if refused:
         raise UserError(refused)
     words = [sys.executable, "-m", SUPERVISOR, str(run.path.absolute())]
-    words += ["--resume"] if resume else []
+    words += [*(["--resume"] if resume else []), *([] if tells else ["--quiet"])]
     words += ["--", *command] if command else []
-    scope = _outliving_login()
+    scope = outliving_login()
     try:
         return _start_supervisor(run, scope + words)
     except WorkFailed:
@@ -73,6 +75,8 @@ def resumable(run: RunDirectory, now: float | None = None) -> str | None:
     name = plain(run.short_id)
     state = run.state()
     liveness = run.liveness(now)
+    if liveness.status in (Status.FOREIGN, Status.NEWER):
+        return f"{name} cannot be gone on with: {liveness.words}"
     if not run.spec_path.is_file():
         return f"{name} has no spec.yaml to go on from"
     if liveness.status is Status.FINISHED:
@@ -84,13 +88,6 @@ def resumable(run: RunDirectory, now: float | None = None) -> str | None:
         if quiet is None or quiet < _ELSEWHERE_SILENCE:
             return f"{name} runs {liveness.words}"
     return None
-
-
-def ends_at_logout() -> str | None:
-    """For `doctor`: the fix, when this machine ends a person's processes as they log out."""
-    if not _kills_user_processes() or _lingers():
-        return None
-    return "runs end when you log out: `loginctl enable-linger` lets them go on"
 
 
 def _startable(run: RunDirectory) -> str | None:
@@ -107,25 +104,13 @@ def _start_supervisor(run: RunDirectory, command: list[str]) -> int:
         supervisor = _spawn(run, command, lock)
     finally:
         lock.close()
-    # Reap it when it ends, so that it is no zombie while this process lives.
-    threading.Thread(target=supervisor.wait, daemon=True, name="reap-supervisor").start()
     _wait_for_first_state(run, supervisor)
     return supervisor.pid
 
 
 def _spawn(run: RunDirectory, command: list[str], lock: RunLock) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "PYTHONSAFEPATH": "1", **lock.variables}
     try:
-        with run.log_path.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                pass_fds=(lock.descriptor,),
-                start_new_session=True,
-            )
+        return spawn_detached(command, run.log_path, lock.variables, (lock.descriptor,))
     except OSError as error:
         raise WorkFailed(
             f"the supervisor cannot be started ({error.strerror})", where=str(run.path)
@@ -144,39 +129,6 @@ def _wait_for_first_state(run: RunDirectory, supervisor: "subprocess.Popen[bytes
             said = last_log_line(run.log_path)
             raise WorkFailed(f"{why}: {said}" if said else why, where=str(run.log_path))
         time.sleep(0.02)
-
-
-def _outliving_login() -> list[str]:
-    """The words before a command that put it outside the login's own group of processes."""
-    if shutil.which("systemd-run") and _kills_user_processes():
-        return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--"]
-    return []
-
-
-def _kills_user_processes() -> bool:
-    if not Path("/run/systemd/system").is_dir() or not os.environ.get("XDG_RUNTIME_DIR"):
-        return False
-    return _answer(
-        "busctl",
-        "get-property",
-        "org.freedesktop.login1",
-        "/org/freedesktop/login1",
-        "org.freedesktop.login1.Manager",
-        "KillUserProcesses",
-    ).endswith("true")
-
-
-def _lingers() -> bool:
-    return _answer("loginctl", "show-user", str(os.getuid()), "--property=Linger") == "Linger=yes"
-
-
-def _answer(*command: str) -> str:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=3
-        )
-        return done.stdout.strip()
-    return ""
 
 
 def _pid_words(state: State) -> str:

@@ -18,11 +18,15 @@ from finetune_tui.core.files import read_json, write_atomically
 from finetune_tui.core.runs.processes import ProcessId
 from finetune_tui.core.text import plain
 
+VERSION = 1
+"""Of the file. It grows when an older reader would get a state wrong, not with every new key."""
+
 _LARGEST = 2**20  # bytes; a state is under 2 KiB
 
 
 class Status(StrEnum):
-    """BROKEN, DEAD and ELSEWHERE are derived by the reader and never written.
+    """The last five are derived by the reader and never written. FOREIGN: a folder that is no run. NEWER:
+    written by a later version than this one.
 
     PAUSED is written by a worker that holds, and stays when it wrote a checkpoint and let go.
     """
@@ -38,6 +42,8 @@ class Status(StrEnum):
     BROKEN = "broken"
     DEAD = "dead"
     ELSEWHERE = "elsewhere"
+    FOREIGN = "foreign"
+    NEWER = "newer"
 
     @property
     def is_active(self) -> bool:
@@ -89,7 +95,7 @@ class State:
         for name in ("supervisor", "worker"):
             process = values[name]
             values[name] = process.to_json() if process else None
-        return {name: _finite(value) for name, value in values.items()}
+        return {"version": VERSION} | {name: _finite(value) for name, value in values.items()}
 
     @staticmethod
     def from_json(value: Any) -> "State":
@@ -100,6 +106,10 @@ class State:
             name: read(value.get(name)) for name, read in _FIELDS.items() if name != "status"
         }
         known["attempt"] = known["attempt"] or 0
+        version = _integer(value.get("version"))
+        if version is not None and version > VERSION:
+            known["why"] = "written by a newer version of finetune-tui"
+            return State(status=Status.NEWER, **known)
         status = value.get("status")
         if not isinstance(status, str) or status not in _WRITTEN:
             known["why"] = plain(f"state.json has the status {status!r}, which means nothing", 200)
@@ -116,9 +126,9 @@ def read_state(path: Path) -> State:
     try:
         return State.from_json(read_json(path, limit=_LARGEST))
     except UserError as error:
-        return broken_state(f"{path.name} {error.message}")
+        return broken_state(f"{path.name}: {error.message}")
     except ValueError as error:  # a number of more digits than Python converts
-        return broken_state(f"{path.name} is not JSON ({error})")
+        return broken_state(f"{path.name}: not JSON ({error})")
 
 
 def write_state(path: Path, state: State, durable: bool = False) -> None:
@@ -158,4 +168,5 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     ProcessId | None: ProcessId.from_json,
 }
 _FIELDS = {field.name: _READERS[field.type] for field in dataclasses.fields(State)}
-_WRITTEN = frozenset(Status) - {Status.BROKEN, Status.DEAD, Status.ELSEWHERE}
+_DERIVED = {Status.BROKEN, Status.DEAD, Status.ELSEWHERE, Status.FOREIGN, Status.NEWER}
+_WRITTEN = frozenset(Status) - _DERIVED

@@ -1,6 +1,6 @@
 """The supervisor: starts a worker, waits for it, and writes once how it ended, whatever happened.
 
-    python -m finetune_tui.core.runs.supervisor RUN_DIR [--resume] [-- COMMAND …]
+    python -m finetune_tui.core.runs.supervisor RUN_DIR [--resume] [--quiet] [-- COMMAND …]
 
 It holds no torch, opens no terminal, and outlives the app and the login that started it. COMMAND
 stands in for the worker's own.
@@ -20,12 +20,14 @@ from types import FrameType
 
 from finetune_tui.core.cgroups import oom_kills
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.runs.detached import open_log
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.endings import Ending, ending_of, final_state, not_started
 from finetune_tui.core.runs.events import append_event, last_ending
 from finetune_tui.core.runs.lock import RunLock, adopt_or_take_lock
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
 from finetune_tui.core.runs.state import State, Status, write_state
+from finetune_tui.core.runs.untold import expect_end, tell_own_end
 
 WORKER = "finetune_tui.core.training.worker"
 
@@ -33,21 +35,29 @@ _PATIENCE_WITH_DISK = 20.0  # seconds to wait for room for the last words
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def supervise(run: RunDirectory, command: Sequence[str]) -> Status:
+def supervise(run: RunDirectory, command: Sequence[str], tells: bool = True) -> Status:
     """Run `command` as the worker of `run` to its end. Returns the status written last.
+
+    tells: the person's hook runs at the end.
 
     Raises UserError when another worker is on the run; nothing is written then.
     """
     lock = adopt_or_take_lock(run)
     signals = _Signals()
     starting = _starting(run)
+    is_expected = tells and expect_end(run, starting.attempt)
     _write(run, starting)
     ending = _work(run, command, lock, signals)
     if not ending.is_told:
         _append_failed(run, ending)
     last = run.state()
-    last = starting if last.status is Status.BROKEN else last
-    _write(run, final_state(last, ending), durable=True)
+    last = final_state(starting if last.status is Status.BROKEN else last, ending)
+    try:
+        _write(run, last, durable=True)
+    finally:
+        lock.close()  # the run can go on while its hook still runs
+        if tells:
+            tell_own_end(run, last, is_expected)
     return ending.status
 
 
@@ -60,12 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="supervisor", description="Starts and reaps a worker.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--quiet", action="store_true", help="no hook at the end")
     words = list(sys.argv[1:] if arguments is None else arguments)
     end = words.index("--") if "--" in words else len(words)
     options, command = parser.parse_args(words[:end]), words[end + 1 :]
     run = RunDirectory(options.run.absolute())
     try:
-        status = supervise(run, command or worker_command(run, options.resume))
+        status = supervise(
+            run, command or worker_command(run, options.resume), tells=not options.quiet
+        )
     except (UserError, OSError) as error:
         print(f"supervisor: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
@@ -131,7 +144,7 @@ def _start(run: RunDirectory, command: Sequence[str], lock: RunLock) -> "subproc
         **lock.variables,
         **_devices(run),
     }
-    with run.log_path.open("ab") as log:
+    with open_log(run.log_path) as log:
         return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

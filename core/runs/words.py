@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from finetune_tui.core.runs.events import Event
+from finetune_tui.core.runs.memory_taken import taken
 from finetune_tui.core.text import count, duration, percent, plain, size
 
 _LONGEST = 500
@@ -149,8 +150,17 @@ def _finished(event: Event) -> str:
     return ", ".join(parts)
 
 
+def _memory(event: Event) -> str | None:
+    found = taken(event)
+    return f"memory: {found.words}" if found else None
+
+
 def _stopped(event: Event) -> str:
     return f"stopped at step {_of(event)}"
+
+
+def _hook(event: Event) -> str:
+    return f"the hook: {_text(event, 'words') or 'ran'}"
 
 
 def _failed(event: Event) -> str:
@@ -175,9 +185,11 @@ _TELLERS: dict[str, Callable[[Event], str | None]] = {
     "continued": _continued,
     "early_stop": _early_stop,
     "stopping": _stopping,
+    "memory": _memory,
     "finished": _finished,
     "stopped": _stopped,
     "failed": _failed,
+    "hook": _hook,
 }
 
 

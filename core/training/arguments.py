@@ -16,7 +16,8 @@ def training_arguments(spec: Spec, device: Device, folder: Path, evaluates: bool
     """The spec in Trainer's words.
 
     folder: where the run's checkpoints lie. What it reports elsewhere is kept beside that folder.
-    Not in them are the parts that are ours: stopping early, the best evaluation, what is kept.
+    Not in them are the parts that are ours: stopping early, the best evaluation, what is kept, and
+    gradient checkpointing (see `recomputing`).
     """
     _report_beside(folder)
     return TrainingArguments(
@@ -32,8 +33,6 @@ def training_arguments(spec: Spec, device: Device, folder: Path, evaluates: bool
         max_grad_norm=spec.max_grad_norm,
         weight_decay=spec.weight_decay,
         optim=spec.optim,
-        activation_checkpointing=spec.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=device.dtype is torch.bfloat16,
         fp16=device.on_gpu and device.dtype is torch.float16,  # brings its scaler, GPU only
         tf32=spec.tf32 if device.on_gpu and is_torch_tf32_available() else None,

@@ -48,12 +48,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """make_model: the model as the selection wants it, from the start. make_trainer: one to train it."""
+    """make_model: the model as the selection wants it, from the start. make_trainer: one to train it.
+
+    memory_words: what was predicted of it, for when no batch is small enough.
+    """
 
     run: RunDirectory
     reporter: Reporter
     make_trainer: Callable[[Any, Batch], RunTrainer]
     make_model: Callable[[], Any]
+    memory_words: Callable[[], str]
 
 
 def train(training: Training, batch: Batch, resumed_from: Path | None) -> RunTrainer:
@@ -71,7 +75,7 @@ def train(training: Training, batch: Batch, resumed_from: Path | None) -> RunTra
             return trainer
         smaller = batch.halved()
         if smaller is None:
-            raise _nothing_left(trainer.state.global_step)
+            raise _nothing_left(trainer.state.global_step, training.memory_words())
         trainer.let_go()
         forget_memory()
         resumed_from = _point_to_go_on_from(trainer, smaller, training.run)
@@ -106,9 +110,9 @@ def _say(reporter: Reporter, batch: Batch, smaller: Batch, point: Path | None, w
     )
 
 
-def _nothing_left(step: int) -> WorkFailed:
+def _nothing_left(step: int, memory_words: str) -> WorkFailed:
     return WorkFailed(
-        f"out of memory after step {step}, with one row at a time",
+        f"out of memory after step {step}, with one row at a time; {memory_words}",
         where="max_length",
         hint="lower max_length, set gradient_checkpointing, load_in_4bit or an 8-bit optimizer, "
         "or train fewer modules",

@@ -17,6 +17,7 @@ from finetune_tui.core.runs.events import Event, EventWriter, as_event, is_endin
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
 from finetune_tui.core.runs.requests import take_requests
 from finetune_tui.core.runs.state import State, Status, write_state
+from finetune_tui.core.runs.untold import tell_end
 from finetune_tui.core.text import size
 from finetune_tui.core.training.room import Ballast, free_bytes, is_disk_full
 
@@ -164,6 +165,7 @@ class Reporter:
         if os.getppid() != self._parent:
             ending = ending_of(self.run, 0, self._ending, out_of_memory=False)
             write_state(self.run.state_path, final_state(self.state, ending), durable=True)
+            tell_end(self.run)
 
     def look_for_requests(self) -> None:
         """Take what was dropped in requests/; what was asked last counts."""

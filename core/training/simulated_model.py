@@ -8,6 +8,7 @@ import torch
 from bitsandbytes import functional
 from bitsandbytes.nn import Params4bit
 from transformers import AutoModelForCausalLM
+from transformers.integrations.neftune import activate_neftune
 from transformers.quantizers import AutoHfQuantizer
 
 from finetune_tui.core.memory.estimate import Precision
@@ -15,6 +16,7 @@ from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.training.apply import apply_selection
 from finetune_tui.core.training.load import Device, attention_of, quantisation_of
 from finetune_tui.core.training.loss import chunked_forward
+from finetune_tui.core.training.recomputing import recompute_blocks
 from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
 
@@ -84,8 +86,14 @@ def simulated_model(
     """What `build` gives, with the selection and the loss the worker would train with."""
     model = build(config, precision)
     with _one_copy_of_weights(), _own_tables():
-        adapted = apply_selection(model, manifest, selection, spec)
+        # Which tokens train makes no difference.
+        tokens = range(len(spec.trainable_token_indices))
+        adapted = apply_selection(model, manifest, selection, spec, tuple(tokens))
+    if spec.neftune_noise_alpha:
+        activate_neftune(adapted, spec.neftune_noise_alpha)
     if spec.chunked_loss:
         causal = adapted.get_base_model() if hasattr(adapted, "peft_config") else adapted
         causal.forward = chunked_forward(causal)
+    if spec.gradient_checkpointing:
+        recompute_blocks(adapted)
     return adapted

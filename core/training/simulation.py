@@ -37,7 +37,6 @@ class Steps:
     batches: Sequence[tuple[int, int]]
     optim: str
     autocast: torch.dtype | None
-    checkpointing: bool = False
     clips: bool = True
     packed: bool = False
     steps: int = 2
@@ -48,13 +47,13 @@ def trace_steps(
     blocks_at: str,
     blocks: int,
     steps: Steps,
-    beat: Callable[[], None] | None = None,
+    beat: Callable[[str], None] | None = None,
     micro_batch: "MicroBatch | None" = None,
 ) -> Trace:
     """The trace of a model on the meta device being trained, its weights included.
 
-    blocks_at: where the model's `blocks` blocks lie, by the manifest's name. beat: called now and then;
-    what it raises ends the simulation. micro_batch: another forward and backward than Trainer's.
+    blocks_at: where the model's `blocks` blocks lie, by the manifest's name. beat: called now and then
+    with words; what it raises ends the simulation. micro_batch: another forward and backward than Trainer's.
     """
     model.train()
     habits = CudaHabits(steps.autocast)
@@ -65,10 +64,6 @@ def trace_steps(
         workspaces=kernel_workspaces,
         beat=beat,
     )
-    if steps.checkpointing:
-        model.activation_checkpointing_enable(
-            activation_checkpointing_kwargs={"use_reentrant": False}
-        )
     ledger.note_model(model)
     for _ in range(2):  # the forward pass's and autograd's own
         ledger.hold(CUBLAS_WORKSPACE, Part.WORKSPACE, "cuBLAS")
@@ -82,7 +77,8 @@ def trace_steps(
         ledger.watching(model),
         ledger,
     ):
-        for _ in range(steps.steps):
+        for step in range(steps.steps):
+            ledger.doing = f"step {step + 1} of {steps.steps}"
             for rows, length in steps.batches:
                 ledger.phase = Phase.FORWARD
                 inputs = _inputs(rows, length, steps.packed)

@@ -119,7 +119,8 @@ def _without_start(module: Any, inputs: tuple[Any, ...], output: torch.Tensor) -
     if module.disable_adapters:
         return output
     x = inputs[0]
-    if not torch.is_autocast_enabled(x.device.type):
+    device = "cuda" if x.is_meta else x.device.type  # a simulation stands for a GPU
+    if not torch.is_autocast_enabled(device):
         x = x.to(module.start_A.dtype)
     start = functional.linear(functional.linear(x, module.start_A), module.start_B)
     return output - (module.scaling[_ADAPTER] * start).to(output.dtype)

@@ -1,10 +1,9 @@
 """The whole of a run, top to bottom: from spec to adapter."""
 
 import platform
-import resource
-import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,7 @@ from transformers.utils import logging as transformers_logging
 from finetune_tui.core.data.tokens import load_tokenizer
 from finetune_tui.core.hardware import read_hardware
 from finetune_tui.core.limits import bounded_memory
-from finetune_tui.core.memory.estimate import Estimate, estimate, precision_of
-from finetune_tui.core.models.inspection import inspect_folder
-from finetune_tui.core.models.manifest import Manifest
-from finetune_tui.core.models.resolve import ModelReference, find_model, load_manifest
+from finetune_tui.core.memory.estimate import Estimate
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.processes import host_name
 from finetune_tui.core.runs.state import Status
@@ -29,9 +25,12 @@ from finetune_tui.core.training.arguments import training_arguments
 from finetune_tui.core.training.batches import Collator
 from finetune_tui.core.training.download import fetch_weights
 from finetune_tui.core.training.feed import Feed, read_feed, spare_memory
-from finetune_tui.core.training.load import Device, choose_device, load_base
+from finetune_tui.core.training.load import load_base
 from finetune_tui.core.training.loss import use_chunked_loss
+from finetune_tui.core.training.metering import Meter
+from finetune_tui.core.training.plan import Plan, make_plan
 from finetune_tui.core.training.probe import Probe
+from finetune_tui.core.training.recomputing import recompute_blocks
 from finetune_tui.core.training.recovery import Batch, Training, train
 from finetune_tui.core.training.reporter import Reporter
 from finetune_tui.core.training.results import Results, read_back, write_results
@@ -39,33 +38,22 @@ from finetune_tui.core.training.samples import Samples
 from finetune_tui.core.training.trainer import RunTrainer
 from finetune_tui.core.training.vocabulary import trained_tokens
 from finetune_tui.core.tuning.counting import trained_numbers
-from finetune_tui.core.tuning.refusals import Machine, refuse_impossible, remarks
-from finetune_tui.core.tuning.resolve import selection_of
-from finetune_tui.core.tuning.selection import Selection
+from finetune_tui.core.tuning.refusals import remarks
 from finetune_tui.core.tuning.spec import Spec
 
-_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes
 VERSIONS = ("finetune-tui", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that is known before a weight is loaded."""
-
-    spec: Spec
-    reference: ModelReference
-    manifest: Manifest
-    selection: Selection
-    device: Device
 
 
 def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     """Do the whole run. Raises UserError, WorkFailed or StopRequested."""
     began = time.monotonic()
+    before = read_hardware()  # while nothing of this run is on a GPU
     transformers_logging.disable_progress_bar()
     resumed_from = _resume_point(run, reporter) if resume else None
-    plan = _plan(run)
-    _say_started(plan, reporter)
+    plan = make_plan(run, before)
+    meter = Meter(run, plan, before, reporter)
+    _say_started(plan, meter.predicted, reporter)
+    meter.refuse_hopeless()
     reporter.check()
 
     plan = replace(plan, reference=fetch_weights(plan.reference, reporter))
@@ -74,6 +62,9 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
         tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
         tokens = trained_tokens(plan.spec, tokenizer)
         feed = read_feed(plan.spec, tokenizer, reporter, plan.manifest.config.context)
+    batch = Batch.of(plan.spec, resumed_from)
+    meter.expect(batch.rows, batch.accumulation, feed.longest)
+    meter.check()
     samples = _samples(tokenizer, feed, plan.spec, reporter)
     is_measured = resumed_from is not None
 
@@ -86,47 +77,80 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
             samples.measure("before", base)
             is_measured = True
         reporter.phase("applying")
-        set_seed(plan.spec.seed)  # LoRA starts from random numbers: the same seed, the same start
-        model = apply_selection(base, plan.manifest, plan.selection, plan.spec, tokens)
-        _choose_loss(model, plan.spec, reporter)
-        return model
+        return adapted(base, plan, tokens, reporter)
 
     def make_trainer(model: Any, batch: Batch) -> RunTrainer:
         reporter.phase("training")
         reporter.update(status=Status.RUNNING)
-        return _trainer(model, feed, plan, batch, samples, run, reporter)
+        meter.expect(batch.rows, batch.accumulation, feed.longest)
+        trainer = trainer_for(model, feed, plan, batch, samples.after_eval, run, reporter)
+        trainer.add_callback(meter.callback())
+        return trainer
 
-    training = Training(run, reporter, make_trainer, make_model)
-    trainer = train(training, Batch.of(plan.spec, resumed_from), resumed_from)
+    training = Training(run, reporter, make_trainer, make_model, meter.words)
+    with meter.watching():
+        trainer = train(training, batch, resumed_from)
+        reporter.phase("saving")
+        kept_step = trainer.restore_best()
+        results = reporter.with_room(
+            lambda: write_results(run, trainer.model, plan.selection),
+            "the result",
+            checkpoint.trained_bytes(trainer.model),
+        )
+        read_back(results, trainer.model, plan.selection)
+        reporter.update(adapter_bytes=results.bytes)
+        samples.measure("after", trainer.model)
+    seconds = time.monotonic() - began - reporter.held
+    _say_finished(results, trainer.ending_words(kept_step), seconds, meter, reporter)
 
-    reporter.phase("saving")
-    kept_step = trainer.restore_best()
-    results = reporter.with_room(
-        lambda: write_results(run, trainer.model, plan.selection),
-        "the result",
-        checkpoint.trained_bytes(trainer.model),
+
+def adapted(base: Any, plan: Plan, tokens: Sequence[int], reporter: Reporter) -> Any:
+    """The base as it will train: with its selection, its way of checkpointing and its loss."""
+    spec = plan.spec
+    set_seed(spec.seed)  # LoRA starts from random numbers: the same seed, the same start
+    model = apply_selection(base, plan.manifest, plan.selection, spec, tokens)
+    if spec.gradient_checkpointing:
+        recompute_blocks(model)
+    if spec.chunked_loss and not spec.use_liger_kernel:  # Liger brings its own loss in pieces
+        why = use_chunked_loss(model)
+        if why is not None:
+            message = f"this model keeps its own loss, which takes more memory: {why}"
+            reporter.event("warning", message=message, where="chunked_loss")
+    return model
+
+
+def trainer_for(
+    model: Any,
+    feed: Feed,
+    plan: Plan,
+    batch: Batch,
+    after_eval: Callable[[Any], None],
+    run: RunDirectory,
+    reporter: Reporter,
+) -> RunTrainer:
+    """A trainer of `adapted`. after_eval: called with the model after each evaluation."""
+    evaluates = feed.held_out is not None
+    spec = replace(
+        plan.spec,
+        per_device_train_batch_size=batch.rows,
+        gradient_accumulation_steps=batch.accumulation,
     )
-    read_back(results, trainer.model, plan.selection)
-    reporter.update(adapter_bytes=results.bytes)
-    samples.measure("after", trainer.model)
-    why = trainer.ending_words(kept_step)
-    _say_finished(results, why, plan, reporter, time.monotonic() - began - reporter.held)
-
-
-def _plan(run: RunDirectory) -> Plan:
-    spec = run.spec()
-    reference = find_model(spec.model_name_or_path)
-    device = choose_device(spec, is_demo=reference.kind == "demo")
-    manifest = load_manifest(reference, lambda folder, name: inspect_folder(folder, name).to_json())
-    selection = selection_of(spec, manifest)
-    refuse_impossible(spec, manifest, selection, _machine(device))
-    return Plan(spec, reference, manifest, selection, device)
-
-
-def _machine(device: Device) -> Machine:
-    gpus = tuple(gpu.uuid for gpu in read_hardware().gpus if gpu.uuid)
-    capability = torch.cuda.get_device_capability(0) if device.on_gpu else None
-    return Machine(on_gpu=device.on_gpu, capability=capability, gpus=gpus)
+    arguments = training_arguments(spec, plan.device, run.checkpoints, evaluates)
+    arguments.per_device_eval_batch_size = batch.eval_rows
+    trainer = RunTrainer(
+        reporter,
+        run.checkpoints,
+        spec,
+        after_eval=after_eval,
+        model=model,
+        args=arguments,
+        train_dataset=feed.train,
+        eval_dataset=feed.held_out,
+        data_collator=Collator(),
+    )
+    if plan.device.on_gpu and not feed.peaks_first:
+        trainer.add_callback(Probe(trainer, feed.longest))
+    return trainer
 
 
 def _resume_point(run: RunDirectory, reporter: Reporter) -> Path | None:
@@ -144,7 +168,7 @@ def _resume_point(run: RunDirectory, reporter: Reporter) -> Path | None:
     return path
 
 
-def _say_started(plan: Plan, reporter: Reporter) -> None:
+def _say_started(plan: Plan, predicted: Estimate, reporter: Reporter) -> None:
     spec = plan.spec
     reporter.event(
         "started",
@@ -162,54 +186,11 @@ def _say_started(plan: Plan, reporter: Reporter) -> None:
         trainable_parameters=trained_numbers(plan.manifest, plan.selection, spec),
         parameters=plan.manifest.parameters,
         total_steps=spec.max_steps if spec.max_steps > 0 else None,
-        predicted_device=_predicted(plan).device,
+        predicted_device=predicted.device,
     )
     for message, key in remarks(plan.manifest, plan.selection, spec):
         reporter.event("warning", message=message, where=key)
     reporter.update(model=plan.reference.name, preset=spec.preset)
-
-
-def _choose_loss(model: Any, spec: Spec, reporter: Reporter) -> None:
-    """Liger brings its own loss in pieces."""
-    if not spec.chunked_loss or spec.use_liger_kernel:
-        return
-    why = use_chunked_loss(model)
-    if why is not None:
-        message = f"this model keeps its own loss, which takes more memory: {why}"
-        reporter.event("warning", message=message, where="chunked_loss")
-
-
-def _trainer(
-    model: Any,
-    feed: Feed,
-    plan: Plan,
-    batch: Batch,
-    samples: Samples,
-    run: RunDirectory,
-    reporter: Reporter,
-) -> RunTrainer:
-    evaluates = feed.held_out is not None
-    spec = replace(
-        plan.spec,
-        per_device_train_batch_size=batch.rows,
-        gradient_accumulation_steps=batch.accumulation,
-    )
-    arguments = training_arguments(spec, plan.device, run.checkpoints, evaluates)
-    arguments.per_device_eval_batch_size = batch.eval_rows
-    trainer = RunTrainer(
-        reporter,
-        run.checkpoints,
-        spec,
-        after_eval=samples.after_eval,
-        model=model,
-        args=arguments,
-        train_dataset=feed.train,
-        eval_dataset=feed.held_out,
-        data_collator=Collator(),
-    )
-    if plan.device.on_gpu and not feed.peaks_first:
-        trainer.add_callback(Probe(trainer, feed.longest))
-    return trainer
 
 
 def _samples(tokenizer: Any, feed: Feed, spec: Spec, reporter: Reporter) -> Samples:
@@ -218,9 +199,8 @@ def _samples(tokenizer: Any, feed: Feed, spec: Spec, reporter: Reporter) -> Samp
 
 
 def _say_finished(
-    results: Results, why: str | None, plan: Plan, reporter: Reporter, seconds: float
+    results: Results, why: str | None, seconds: float, meter: Meter, reporter: Reporter
 ) -> None:
-    on_gpu = plan.device.on_gpu
     reporter.event(
         "finished",
         steps=reporter.state.step,
@@ -230,16 +210,8 @@ def _say_finished(
         adapter=str(results.adapter) if results.adapter else None,
         trained=str(results.trained) if results.trained else None,
         seconds=round(seconds, 1),
-        peak_allocated=torch.cuda.max_memory_allocated() if on_gpu else None,
-        peak_reserved=torch.cuda.max_memory_reserved() if on_gpu else None,
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT,
-        predicted_allocated=_predicted(plan).allocated if on_gpu else None,
+        **meter.figures(),
     )
-
-
-def _predicted(plan: Plan) -> Estimate:
-    precision = precision_of(plan.spec, plan.device.on_gpu)
-    return estimate(plan.manifest, plan.selection, plan.spec, precision)
 
 
 def _version(name: str) -> str | None:

@@ -77,11 +77,6 @@ def _failure(error: BaseException, run: RunDirectory) -> UserError:
     if isinstance(error, UserError):
         return error
     go_on = f"`finetune-tui resume {run.short_id}` goes on from the newest checkpoint"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's own, named without importing it
-        return WorkFailed(
-            "the GPU's memory is full",
-            hint="lower per_device_train_batch_size or max_length, or set gradient_checkpointing",
-        )
     if is_disk_full(error):
         return WorkFailed("the disk is full", where=str(run.path), hint=f"make room, then {go_on}")
     first = (str(error).strip().splitlines() or [""])[0]

@@ -36,6 +36,8 @@ class Spec:
     model_name_or_path: str = _key("text", "catalog id, `demo` or a folder", "")
     task: str = _key("choice", "the piece of work", "train", choices=("train",))
     name: str | None = _key("text", "a name for the run")
+    note: str | None = _key("text", "a line about it, for yourself")
+    tags: tuple[str, ...] = _key("names", "words to find it by", ())
     preset: str | None = _key("text", "which parts to train, by task")
     modules: Modules = _key("modules", "which parts to train, by name", ())  # noqa: RUF009
     train_files: tuple[str, ...] = _key("files", "files, a folder or a Hub data set", ())
@@ -65,6 +67,7 @@ class Spec:
     )
     use_cpu: bool = _key("yes/no", "train without a GPU: slow for real models", False)
     gpus: tuple[str, ...] = _key("names", "UUIDs; empty: what is visible", ())
+    memory_check: bool = _key("yes/no", "refuse to start when too little is free", True)
     lora_r: int = _key("whole", "start at 8, double while it helps", 8, minimum=1, maximum=4096)
     lora_alpha: float = _key(
         "number", "2 × rank; the update is scaled by alpha / rank", 16, minimum=0, maximum=1e6
@@ -215,9 +218,8 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
         for key, meant in translated(name, value).items():
             if key not in FIELDS:
                 hint = did_you_mean(name, FIELDS) or did_you_mean(name, ALIASES)
-                raise UserError(
-                    f"unknown key '{plain(name, 60)}'", hint=hint or "see README.md for the keys"
-                )
+                hint = hint or "see README.md for the keys"
+                raise UserError("unknown key", where=plain(name, 60), hint=hint)
             if key in found and found[key] != meant:
                 raise UserError(f"{by[key]} and {name} both set it", where=key, hint="keep one")
             found[key], by[key] = meant, name

@@ -41,8 +41,16 @@ def parse_spec(text: str, where: str = "spec") -> Spec:
     try:
         return Spec().changed(**{str(key): value for key, value in data.items()})
     except UserError as error:
-        place = f"{where}: {error.where}" if error.where else where
+        place = f"{_line_of(error.where, text, where)}: {error.where}" if error.where else where
         raise UserError(error.message, where=place, hint=error.hint) from None
+
+
+def _line_of(key: str, text: str, where: str) -> str:
+    """`spec.yaml:7`: the line that the key begins, when there is one."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith((f"{key}:", f"{key} :")):
+            return f"{where}:{number}"
+    return where
 
 
 def write_spec(spec: Spec) -> str:

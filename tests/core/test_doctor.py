@@ -96,6 +96,14 @@ def finding(name: str, **changes: Any) -> Finding:
     return next(found for found in judge(replace(GOOD, **changes)) if found.name == name)
 
 
+def test_what_runs_measured_of_cuda_is_told() -> None:
+    assert "CUDA" not in finding("GPU").words
+    measured = finding("GPU", cuda_contexts=(420 * 2**20,))
+    assert measured.ok
+    assert "24.0G, of which CUDA took 420M when runs measured it" in measured.words
+    assert "CUDA" not in finding("GPU", cuda_contexts=(None,)).words
+
+
 def test_a_good_machine_has_nothing_to_mend() -> None:
     findings = judge(GOOD)
     assert [found for found in findings if found.ok is not True or found.fix] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.files import read_json, write_atomically
+from finetune_tui.core.files import open_plain, read_json, write_atomically
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(
@@ -45,3 +45,28 @@ def test_a_missing_or_huge_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "big.json").write_text("[" + "1," * 100 + "1]")
     with pytest.raises(UserError, match="larger than"):
         read_json(tmp_path / "big.json", limit=50)
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "loop", "missing"])
+def test_only_plain_files_are_opened_and_nothing_is_waited_for(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "x.json"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "folder":
+        path.mkdir()
+    elif what == "loop":
+        path.symlink_to(path)
+    with pytest.raises(OSError):  # noqa: PT011 - which one depends on what lies there
+        open_plain(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(path)
+
+
+def test_a_plain_file_is_opened_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"[1]")
+    (tmp_path / "x.json").symlink_to("real")
+    with open_plain(tmp_path / "x.json") as file:
+        assert file.read() == b"[1]"
+    assert read_json(tmp_path / "x.json") == [1]

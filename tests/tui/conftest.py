@@ -12,6 +12,9 @@ from finetune_tui.core.hardware import Gpu, Hardware
 from finetune_tui.core.models.resolve import ModelReference, find_model, load_manifest
 from finetune_tui.core.models.weights import Cached
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
+from finetune_tui.core.runs.hook import HookResult
+from finetune_tui.core.runs.queue import enqueue
+from finetune_tui.core.settings import Settings
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.services import Services
@@ -86,6 +89,15 @@ def fixed_services(home: Path, gpu: bool = True) -> Services:
         examine=lambda: FINDINGS,
         rehearse=lambda _spec, _progress, _cancelled: pytest.fail("rehearses"),
         foresee=lambda _spec: (None, None),
+        measured_context=lambda _gpu: None,
+        simulate=lambda _question, _progress, _cancelled: pytest.fail("simulates"),
+        read_settings=lambda: Settings(home / "settings.yaml"),
+        change_setting=lambda _name, _value: Settings(home / "settings.yaml"),
+        enqueue=lambda spec: enqueue(home, spec),
+        start_queue=lambda: None,
+        keep_queue_running=lambda: None,
+        try_hook=lambda _command: HookResult(NOW, 0, "ran in 0.1 s", 0.1),
+        notice_ends=list,
     )
 
 
@@ -124,7 +136,7 @@ async def open_model(pilot: AppPilot, name: str) -> None:
     """As if it had been chosen in the Model place."""
     await settled(pilot)
     assert isinstance(pilot.app, FinetuneApp)
-    pilot.app.open_model(find_model(name))
+    pilot.app.opening.model(find_model(name))
     await settled(pilot)
 
 

@@ -15,9 +15,12 @@ from finetune_tui.core.hardware import Hardware
 from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.models.resolve import ModelReference, find_model
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
+from finetune_tui.core.runs.hook import HookResult
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
+from finetune_tui.core.runs.queue import enqueue
 from finetune_tui.core.runs.rehearsal import Rehearsal
 from finetune_tui.core.runs.state import State, Status, write_state
+from finetune_tui.core.settings import Settings
 from finetune_tui.core.tuning.spec import demo_spec
 from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.app import FinetuneApp
@@ -171,6 +174,27 @@ def hardware(t: float = NOW - 5, gpu: bool = False) -> Event:
     }
 
 
+def memory(t: float = NOW - 60, when: str = "first steps", gpu: bool = False) -> Event:
+    """What a run took beside what was predicted."""
+    on_gpu = {
+        "peak_allocated": int(8.1 * 2**30),
+        "peak_reserved": int(8.7 * 2**30),
+        "peak_device": int(9.1 * 2**30),
+        "predicted_allocated": int(8.0 * 2**30),
+        "predicted_reserved": int(8.4 * 2**30),
+        "predicted_device": int(8.9 * 2**30),
+        "predicted_band": int(0.4 * 2**30),
+    }
+    on_cpu = {
+        **dict.fromkeys(on_gpu),
+        "peak_device": 488 * 2**20,
+        "predicted_device": 443 * 2**20,
+        "predicted_band": 67 * 2**20,
+    }
+    batch = {"step": 2, "rows": 16, "tokens": 71, "context": None, "peak_memory": 488 * 2**20}
+    return {"t": t, "kind": "memory", "when": when, **batch, **(on_gpu if gpu else on_cpu)}
+
+
 def samples(step: int, t: float) -> list[Event]:
     wanted = '{"sku": "shelf", "qty": 74, "to": "Athens"}'
     wrong = '{"sku": "shelf", "qty": 74, "to": "Ghent"}'
@@ -197,6 +221,7 @@ def ending(t: float = NOW - 2) -> list[Event]:
         phase(t - 11, "measuring", 0, 240),
         *samples(STEPS, t - 1.2),
         {"t": t - 1, "kind": "measured", "when": "after", "exact": 236, "total": 240},
+        memory(t - 0.1, "end"),
         {
             "t": t,
             "kind": "finished",
@@ -230,6 +255,10 @@ REHEARSAL = Rehearsal(
         "correct": False,
     },
     warnings=(),
+    peak_device=int(9.6 * 2**30),
+    predicted_reserved=int(9.0 * 2**30),
+    predicted_device=int(9.5 * 2**30),
+    predicted_band=int(0.4 * 2**30),
 )
 
 HARDWARE = Hardware(
@@ -266,6 +295,15 @@ def fixed_services(home: Path, **changed: Any) -> Services:
         examine=list,
         rehearse=refuse,
         foresee=lambda _spec: (None, None),
+        measured_context=lambda _gpu: None,
+        simulate=refuse,
+        read_settings=lambda: Settings(home / "settings.yaml"),
+        change_setting=lambda _name, _value: Settings(home / "settings.yaml"),
+        enqueue=lambda spec: enqueue(home, spec),
+        start_queue=lambda: None,
+        keep_queue_running=lambda: None,
+        try_hook=lambda _command: HookResult(NOW, 0, "ran in 0.1 s", 0.1),
+        notice_ends=list,
     )
     return dataclasses.replace(services, **changed)
 

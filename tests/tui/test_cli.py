@@ -93,7 +93,7 @@ def test_presets_answer(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_estimate_answer_sums(capsys: pytest.CaptureFixture[str]) -> None:
     found = answer(capsys, "estimate", "phi-2", "--preset", "personas", "--set", "lora_r=8")
-    assert set(found) == {
+    assert set(found) >= {
         "model", "preset", "trainable_parameters", "settings", "precisions", "gpu",
     }  # fmt: skip
     assert found["settings"]["lora_r"] == 8
@@ -123,7 +123,7 @@ def test_models_and_runs_answer(capsys: pytest.CaptureFixture[str], home: Path) 
     assert answer(capsys, "runs") == {"runs": []}
     create_run(home, write_spec(demo_spec()), "x", model="demo", preset="personas")
     (row,) = answer(capsys, "runs")["runs"]
-    assert set(row) == {
+    assert set(row) >= {
         "id", "model", "preset", "status", "step", "total_steps", "eval_loss", "created",
     }  # fmt: skip
 
@@ -297,7 +297,7 @@ def test_a_rehearsal_answers_in_words_and_in_json(
     assert main(words) == 0
     told = capsys.readouterr().out
     assert told.count("rehearsing: loading\n") == 1
-    assert "memory      9.1G of the GPU at its peak" in told
+    assert "memory      9.6G of the GPU at the peak, predicted 9.5G: 1.1% more" in told
     assert "longest row 256 tokens" in told
     monkeypatch.setattr("finetune_tui.tui.commands.rehearsal.free_disk", lambda _: 2**20)
     assert main(words) == 1

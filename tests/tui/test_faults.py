@@ -37,7 +37,7 @@ async def test_a_fault_in_a_thread_is_said_and_the_app_goes_on(services: Service
 
     app = FinetuneApp(replace(services, load_manifest=broken))
     async with app.run_test(size=(80, 24)) as pilot:
-        app.open_model(find_model("phi-2"))
+        app.opening.model(find_model("phi-2"))
         await settled(pilot)
         assert app.is_running
         assert app.session.manifest is None

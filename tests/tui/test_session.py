@@ -3,6 +3,7 @@
 import pytest
 
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.memory.estimate import Verdict
 from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.models.resolve import find_model
 from finetune_tui.core.tuning.modes import Choice, Mode
@@ -81,6 +82,36 @@ def test_undo_and_redo_walk_through_selections_and_presets(phi: Session) -> None
     assert phi.redo()
     assert not phi.redo()
     assert phi.selection.mode(FC1) is Mode.LORA
+
+
+def test_settings_are_taken_back_in_their_turn(phi: Session) -> None:
+    phi.choose_preset("personas")
+    phi.change_spec(max_length=512, load_in_4bit=True)
+    phi.toggle([FC1])
+    assert phi.undo()
+    assert phi.spec.max_length == 512
+    assert phi.undo()
+    assert (phi.spec.max_length, phi.spec.load_in_4bit, phi.preset) == (1024, False, "personas")
+    assert phi.redo()
+    assert phi.spec.load_in_4bit
+    assert phi.undo()
+    assert phi.undo()
+    assert not phi.selection.choices
+
+
+def test_undo_leaves_the_data_that_was_read(phi: Session) -> None:
+    phi.change_spec(max_length=512)
+    phi.change_spec(train_files=["/data/train.jsonl"])
+    assert phi.undo()
+    assert phi.spec.max_length == 1024
+    assert phi.spec.train_files == ("/data/train.jsonl",)
+    assert not phi.undo()
+
+
+def test_a_setting_that_stays_as_it_was_is_no_step(phi: Session) -> None:
+    phi.change_spec(max_length=phi.spec.max_length)
+    assert phi.last_change == 0
+    assert not phi.undo()
 
 
 def test_a_change_after_undo_forgets_what_was_undone(phi: Session) -> None:
@@ -181,9 +212,9 @@ def test_an_edited_spec_is_one_step_of_undo(phi: Session) -> None:
 
 
 def test_the_verdict_needs_a_gpu_that_is_used(phi: Session) -> None:
-    assert (phi.free_bytes, phi.fits) == (None, None)
+    assert (phi.free_bytes, phi.verdict) == (None, None)
     phi.hardware = hardware()
-    assert (phi.free_bytes, phi.fits) == (phi.hardware.gpus[0].free, True)
+    assert (phi.free_bytes, phi.verdict) == (phi.hardware.gpus[0].free, Verdict.FITS)
     phi.change_spec(use_cpu=True)
     assert phi.free_bytes is None
     phi.hardware = hardware(gpu=False)

@@ -6,10 +6,12 @@ from collections import deque
 from finetune_tui.core.runs.curves import Curves
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import Event, EventReader
+from finetune_tui.core.runs.reading import skim
 from finetune_tui.core.runs.requests import drop_request
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.runs.words import event_words, number, whole
 from finetune_tui.core.text import duration, percent, size
+from finetune_tui.tui.commands.sentences import as_sentence, sentence, spoken_size
 from finetune_tui.tui.output import ProgressLine, on_terminal, say, say_json
 
 _RECENT = 50  # steps that the time left is taken from
@@ -17,21 +19,34 @@ _POLL = 0.2  # seconds
 _STEPS_TOLD = 10  # a pipe gets about so many lines of steps a run
 
 
-def follow(run: RunDirectory, as_json: bool, from_now: bool = False, may_stop: bool = True) -> int:
+def follow(
+    run: RunDirectory,
+    as_json: bool,
+    from_now: bool = False,
+    may_stop: bool = True,
+    sentences: bool = False,
+) -> int:
     """Print what happens until the run ends. 0 when it finished or stopped, 1 when the work failed.
 
     from_now: leave out what is already told. may_stop: ctrl-c asks for a stop with checkpoint and a
-    second one detaches; without it the first detaches.
+    second one detaches; without it the first detaches. sentences: one for each event, to be listened to.
     """
-    reader = EventReader(run.events_path)
-    teller = _Teller(run, as_json)
-    if from_now:
+    teller = _Teller(run, as_json, sentences)
+    if as_json:  # every single event
+        reader = EventReader(run.events_path)
+    else:
+        past = skim(run.events_path)
+        reader = EventReader(run.events_path, offset=past.offset)
+        (teller.skip if from_now else teller.tell)(past.events)
+    if from_now and as_json:
         while events := reader.poll():
             teller.skip(events)
     asked = False
     while True:
         try:
-            over = not run.liveness().is_alive  # before the last look, so that no event is missed
+            over = (
+                not run.liveness().may_be_alive
+            )  # before the last look, so that no event is missed
             while events := reader.poll():
                 teller.tell(events)
             if over:
@@ -49,12 +64,13 @@ def follow(run: RunDirectory, as_json: bool, from_now: bool = False, may_stop: b
 class _Teller:
     """Turns events into lines, JSON, or one moving line, whichever the other end can take."""
 
-    def __init__(self, run: RunDirectory, as_json: bool) -> None:
+    def __init__(self, run: RunDirectory, as_json: bool, sentences: bool) -> None:
         self._run = run
         self._as_json = as_json
+        self._sentences = sentences
         self._curves = Curves()
         self._line = ProgressLine()
-        self._moves = on_terminal() and not as_json
+        self._moves = on_terminal() and not as_json and not sentences
         self._pause: str | None = None
         self._recent: deque[tuple[float, int]] = deque(
             maxlen=_RECENT
@@ -79,7 +95,7 @@ class _Teller:
     def note(self, words: str) -> None:
         if not self._as_json:
             self._line.clear()
-            say(words)
+            say(as_sentence(words) if self._sentences else words)
 
     def detach(self) -> None:
         name = self._run.short_id
@@ -98,24 +114,36 @@ class _Teller:
             ):  # nobody was left to write the event
                 say_json({"t": time.time(), "kind": "failed", "message": liveness.words})
             return 0 if good else 1
-        say(f"\n{name} {liveness.status}: {liveness.words}")
+        if not self._sentences:
+            say()
+        if not (
+            self._sentences and liveness.status is Status.FINISHED
+        ):  # which its last event said
+            self.note(f"{name} {liveness.status}: {liveness.words}")
         if state.hint and not good:
-            say(state.hint)
+            self.note(state.hint)
         if liveness.status is Status.FINISHED:
             self._say_result()
         elif "resume" not in (state.hint or ""):
-            say(f"go on with: finetune-tui resume {name}")
+            self.note(f"go on with: finetune-tui resume {name}")
         return 0 if good else 1
 
     def _say_result(self) -> None:
+        measured, best = self._curves.measured, self._curves.best
+        written = sum(path.stat().st_size for path in self._run.adapter.glob("*"))
+        if self._sentences:
+            for when, (exact, total) in measured.items():
+                say(f"{exact} of {total} replies exactly right {when} training.")
+            if best:
+                say(f"Best held-out loss {best[1]:.3f} at step {best[0]}.")
+            say(f"The adapter has {spoken_size(written)} and is in {self._run.adapter}")
+            return
         for when in ("before", "after"):
-            if when in self._curves.measured:
-                exact, total = self._curves.measured[when]
+            if when in measured:
+                exact, total = measured[when]
                 say(f"exact match {when.ljust(6)}  {exact}/{total}  {percent(exact, total)}")
-        best = self._curves.best
         if best:
             say(f"held-out loss       {best[1]:.4f} at step {best[0]}")
-        written = sum(path.stat().st_size for path in self._run.adapter.glob("*"))
         say(f"adapter             {self._run.adapter}  ({size(written)})")
 
     def _notice(self, event: Event) -> None:
@@ -134,6 +162,10 @@ class _Teller:
         if event["kind"] == "step" and (self._moves or not self._is_told(event)):
             return
         if event["kind"] in ("phase", "hardware") and self._moves:
+            return
+        if self._sentences:
+            if words := sentence(event, self._seconds_left()):
+                say(words)
             return
         words = event_words(event)
         if words:
@@ -157,16 +189,17 @@ class _Teller:
             return (phase.words or phase.name) if phase else "starting"
         rate = curves.latest("tokens_per_second")
         filled = 20 * step // total
-        left = self._seconds_left(step, total)
+        left = self._seconds_left()
         return (
             f"{step}/{total} {'█' * filled}{'░' * (20 - filled)} {percent(step, total)}"
             f"  loss {loss:.4f}"
             + (f"  {rate:.0f} t/s" if rate else "")
-            + (f"  {left} left" if left else "")
+            + ("" if left is None else f"  {duration(left)} left")
         )
 
-    def _seconds_left(self, step: int, total: int) -> str | None:
-        if len(self._recent) < 2:
+    def _seconds_left(self) -> float | None:
+        total = self._curves.total_steps
+        if len(self._recent) < 2 or not total:
             return None
         (began, first), (now, last) = self._recent[0], self._recent[-1]
-        return duration((now - began) / max(last - first, 1) * (total - step))
+        return (now - began) / max(last - first, 1) * max(total - last, 0)

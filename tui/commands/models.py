@@ -1,27 +1,21 @@
-"""models, inspect, presets, estimate: what is known about a model before anything is loaded."""
+"""models, inspect, presets: what is known about a model before anything is loaded."""
 
 import argparse
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from finetune_tui.core.calls.client import inspect_folder
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.hardware import read_hardware
-from finetune_tui.core.memory.estimate import estimate_all, fits
 from finetune_tui.core.models.catalog import CatalogEntry, catalog
 from finetune_tui.core.models.difference import difference, difference_report
 from finetune_tui.core.models.manifest import Manifest, Module, inspect_answer
 from finetune_tui.core.models.report import report
 from finetune_tui.core.models.resolve import find_model, load_manifest
-from finetune_tui.core.text import count, percent, size
-from finetune_tui.core.tuning.counting import trained_numbers
+from finetune_tui.core.text import count, percent
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.presets import PRESETS, find_preset, resolve_preset
-from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
-from finetune_tui.core.tuning.spec import FIELDS, Spec, demo_spec
+from finetune_tui.core.tuning.spec import FIELDS
 from finetune_tui.tui.output import say, say_json, say_table
 
 
@@ -106,71 +100,6 @@ def presets(options: argparse.Namespace) -> int:
             for answer in answers
         ),
         right=frozenset({2, 3}),
-    )
-    return 0
-
-
-def estimate(options: argparse.Namespace) -> int:
-    """Memory of a training step at every precision, against the GPU that is here."""
-    reference = find_model(options.model)
-    manifest = load_manifest(reference, inspect_folder)
-    base = demo_spec() if reference.kind == "demo" else Spec()
-    spec = base.changed(
-        **({"preset": options.preset} if options.preset else {}),
-        **pairs(options.set),
-        model_name_or_path=reference.name,
-    )
-    selection = selection_of(spec, manifest) if spec.preset or spec.modules else Selection()
-    estimates = estimate_all(manifest, selection, spec)
-    gpu = next(iter(read_hardware(Path.cwd()).gpus), None)
-    free = gpu.free if gpu else None
-    trainable = trained_numbers(manifest, selection, spec)
-    if options.json:
-        settings = {key: getattr(spec, key) for key in FIELDS if key != "modules"}
-        say_json(
-            {
-                "model": manifest.model,
-                "preset": spec.preset,
-                "trainable_parameters": trainable,
-                "settings": settings,
-                "precisions": {key.value: made.to_json(free) for key, made in estimates.items()},
-                "gpu": asdict(gpu) if gpu else None,
-            }
-        )
-        return 0
-    say(
-        f"{manifest.model}, {spec.preset or 'no preset'}: trains {count(trainable)} "
-        f"({percent(trainable, manifest.parameters)}) at {spec.per_device_train_batch_size} × "
-        f"{spec.max_length} tokens\n"
-    )
-    parts = (
-        "weights",
-        "adapters",
-        "gradients",
-        "optimizer",
-        "activations",
-        "logits",
-        "workspace",
-        "context",
-    )
-    say_table(
-        ("PRECISION", "DEVICE", "±", "FITS", *(part.upper() for part in parts)),
-        (
-            (
-                precision.value,
-                size(made.device),
-                size(made.band),
-                {True: "yes", False: "NO", None: "?"}[fits(made, free)],
-                *(size(getattr(made.breakdown, part)) for part in parts),
-            )
-            for precision, made in estimates.items()
-        ),
-        right=frozenset(range(1, 12)) - {3},
-    )
-    say(
-        f"\nFree on {gpu.name}: {size(free)}"
-        if gpu and free is not None
-        else "\nNo GPU here to compare with."
     )
     return 0
 

@@ -105,9 +105,4 @@ def _say_table(found: Rehearsal, spec: Spec, home: Path, disk_free: int | None) 
 
 
 def _memory(found: Rehearsal) -> str:
-    parts = []
-    if found.peak_reserved:
-        parts.append(f"{size(found.peak_reserved)} of the GPU at its peak")
-    if found.peak_memory:
-        parts.append(f"{size(found.peak_memory)} of the machine's memory")
-    return ", ".join(parts) or "could not be measured"
+    return found.taken.words if found.taken else "could not be measured"

@@ -1,4 +1,4 @@
-"""runs, show, attach, pause, resume, stop, checkpoint: living with runs."""
+"""show, attach, pause, resume, stop, checkpoint: living with a run."""
 
 import argparse
 import time
@@ -6,40 +6,24 @@ from typing import Any
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.curves import Curves
-from finetune_tui.core.runs.directory import RunDirectory, find_run, list_runs
-from finetune_tui.core.runs.events import read_events
+from finetune_tui.core.runs.directory import RunDirectory, find_run
 from finetune_tui.core.runs.home import find_home
+from finetune_tui.core.runs.interrupted import interrupted_runs
+from finetune_tui.core.runs.memory_taken import figures, taken
+from finetune_tui.core.runs.reading import read_curves
 from finetune_tui.core.runs.requests import drop_request
-from finetune_tui.core.runs.start import resume_run
+from finetune_tui.core.runs.slots import visible_gpus
+from finetune_tui.core.runs.start import resume_run, start_run
 from finetune_tui.core.runs.state import Status
-from finetune_tui.core.text import duration, percent
+from finetune_tui.core.text import percent
 from finetune_tui.tui.commands.following import follow
-from finetune_tui.tui.output import say, say_json, say_table
-
-
-def runs(options: argparse.Namespace) -> int:
-    """All runs, the newest first."""
-    found = list_runs(find_home(options.home))
-    if options.json:
-        say_json({"runs": [run.summary() for run in found]})
-        return 0
-    if not found:
-        say("No runs yet. `finetune-tui train --model demo` starts one.")
-        return 0
-    now = time.time()
-    say_table(
-        ("RUN", "MODEL", "STATUS", "STEP", "HELD-OUT LOSS", "AGE"),
-        (_row(run.summary(now), now) for run in found),
-        right=frozenset({3, 4, 5}),
-    )
-    return 0
+from finetune_tui.tui.output import say, say_json
 
 
 def show(options: argparse.Namespace) -> int:
     """One run: where it stands, what came of it, its last words."""
     run = find_run(find_home(options.home), options.run)
-    curves = Curves()
-    curves.feed(read_events(run.events_path))
+    curves = read_curves(run.events_path)
     if options.json:
         say_json(_details(run, curves))
         return 0
@@ -58,6 +42,8 @@ def show(options: argparse.Namespace) -> int:
         say(f"held-out  {curves.best[1]:.4f} at step {curves.best[0]} (best)")
     for when, (exact, total) in curves.measured.items():
         say(f"exact     {when} {exact}/{total} ({percent(exact, total)})")
+    if found := taken(curves.memory or curves.ending or {}):
+        say(f"memory    {found.words}")
     if run.adapter.is_dir():
         say(f"adapter   {run.adapter}")
     if liveness.status is Status.PAUSED:
@@ -71,7 +57,7 @@ def show(options: argparse.Namespace) -> int:
 def attach(options: argparse.Namespace) -> int:
     """Follow a run from its first event; ctrl-c leaves it alone."""
     run = find_run(find_home(options.home), options.run)
-    return follow(run, options.json, may_stop=False)
+    return follow(run, options.json, may_stop=False, sentences=options.plain)
 
 
 def pause(options: argparse.Namespace) -> int:
@@ -87,6 +73,10 @@ def pause(options: argparse.Namespace) -> int:
 
 def resume(options: argparse.Namespace) -> int:
     """Let a run that holds go on, else start it again from the newest valid checkpoint."""
+    if options.interrupted:
+        return _resume_interrupted(options)
+    if options.run is None:
+        raise UserError("which run is to go on?", hint="name it, or say --interrupted")
     run = find_run(find_home(options.home), options.run)
     resume_run(run)
     if options.detach:
@@ -96,6 +86,31 @@ def resume(options: argparse.Namespace) -> int:
             say(f"{run.short_id} goes on")
         return 0
     return follow(run, options.json, from_now=not options.json)
+
+
+def _resume_interrupted(options: argparse.Namespace) -> int:
+    """All that a reboot or a kill cut off on this machine; each is said. 1 when one cannot be started."""
+    if options.run is not None:
+        raise UserError("--interrupted names no run", hint="leave one of them out")
+    answers: list[dict[str, Any]] = []
+    for one in interrupted_runs(find_home(options.home), visible_gpus(), time.time()):
+        left = one.left
+        has_failed = False
+        if left is None:
+            try:
+                start_run(one.run, resume=True)
+            except UserError as error:
+                left, has_failed = str(error), True
+        answer = {"id": one.run.id, "why": one.why, "left": left, "failed": has_failed}
+        answers.append(answer)
+        if not options.json:
+            said = f"is left: {left}" if left else "goes on"
+            say(f"{one.run.short_id} {said} ({one.why})")
+    if options.json:
+        say_json({"runs": answers})
+    elif not answers:
+        say("No run of this machine was cut off.")
+    return 1 if any(answer["failed"] for answer in answers) else 0
 
 
 def stop(options: argparse.Namespace) -> int:
@@ -111,24 +126,18 @@ def checkpoint(options: argparse.Namespace) -> int:
 def _request(options: argparse.Namespace, kind: str, words: str) -> int:
     run = find_run(find_home(options.home), options.run)
     liveness = run.liveness()
-    if not liveness.is_alive:
+    if not liveness.may_be_alive:
         hint = f"`finetune-tui resume {run.short_id}` goes on" if liveness.is_released else None
         raise UserError(f"{run.short_id} is not running ({liveness.words})", hint=hint)
     drop_request(run, kind)
     if options.json:
         say_json({"id": run.id, "request": kind})
     else:
-        say(f"{run.short_id} {words}")
+        where = f" ({liveness.words})" if liveness.status is Status.ELSEWHERE else ""
+        say(f"{run.short_id} {words}{where}")
         if kind in ("pause", "release"):
             say(f"go on with: finetune-tui resume {run.short_id}")
     return 0
-
-
-def _row(summary: dict[str, Any], now: float) -> tuple[str, ...]:
-    step = "" if summary["step"] is None else f"{summary['step']}/{summary['total_steps'] or '?'}"
-    loss = "" if summary["eval_loss"] is None else f"{summary['eval_loss']:.4f}"
-    age = duration(now - summary["created"]) if summary["created"] else ""
-    return (summary["id"], summary["model"] or "?", summary["status"], step, loss, age)
 
 
 def _details(run: RunDirectory, curves: Curves) -> dict[str, Any]:
@@ -141,4 +150,5 @@ def _details(run: RunDirectory, curves: Curves) -> dict[str, Any]:
         "best_step": curves.best[0] if curves.best else None,
         "measured": {when: list(counts) for when, counts in curves.measured.items()},
         "adapter": str(run.adapter) if run.adapter.is_dir() else None,
+        "memory": figures(curves.memory or curves.ending or {}),
     }

@@ -7,7 +7,7 @@ from finetune_tui.core.calls.client import inspect_folder
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.models.catalog import DEMO
 from finetune_tui.core.runs.home import find_home
-from finetune_tui.core.runs.launch import launch
+from finetune_tui.core.runs.launch import launch, launch_later
 from finetune_tui.core.tuning.spec import Spec, demo_spec
 from finetune_tui.core.tuning.spec_file import read_spec
 from finetune_tui.tui.commands.following import follow
@@ -21,6 +21,8 @@ def train(options: argparse.Namespace) -> int:
     spec, home = asked_spec(options), find_home(options.home)
     if options.rehearse:
         return rehearse_spec(spec, home, as_json=options.json)
+    if options.queue:
+        return _queue_spec(spec, home, as_json=options.json)
     return train_spec(spec, home, detach=options.detach, as_json=options.json)
 
 
@@ -37,6 +39,15 @@ def train_spec(spec: Spec, home: Path, detach: bool = False, as_json: bool = Fal
     if not as_json:
         say(f"{run.id} in {run.path}")
     return follow(run, as_json)
+
+
+def _queue_spec(spec: Spec, home: Path, as_json: bool) -> int:
+    item = launch_later(home, spec, inspect_folder)
+    if as_json:
+        say_json(item.to_json())
+    else:
+        say(f"{item.id} ({item.title}) is in the queue: `finetune-tui queue` shows it")
+    return 0
 
 
 def asked_spec(options: argparse.Namespace) -> Spec:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.events import Key
 from textual.screen import ModalScreen
 
+from finetune_tui.tui.actions import Action, ActionGroup, bindings
 from finetune_tui.tui.widgets.lines import (
     Line,
     Lines,
@@ -22,7 +23,22 @@ from finetune_tui.tui.widgets.lines import (
     wrap,
 )
 
+if TYPE_CHECKING:
+    from finetune_tui.tui.app import FinetuneApp
+
 T = TypeVar("T")
+
+_question, _choice = ActionGroup("question"), ActionGroup("choice")
+_YES = _question("yes", "y enter", "yes", "do it", "answer(True)", shown="y")
+_NO = _question("no", "n escape q", "no", "leave it as it is", "answer(False)", shown="esc")
+_MOVES = (
+    _choice("down", "j down", "down", "the next answer", "move(1)"),
+    _choice("up", "k up", "up", "the answer before", "move(-1)"),
+    _choice("top", "g home", "first", "the first answer", "move(-1000)"),
+    _choice("bottom", "G end", "last", "the last answer", "move(1000)"),
+)
+_CHOOSE = _choice("choose", "enter l right", "choose", "give this answer", shown="⏎")
+_BACK = _choice("back", "escape q h left", "back", "give none", "dismiss(None)", shown="esc")
 
 
 class _Question(ModalScreen[T]):
@@ -39,14 +55,14 @@ class _Question(ModalScreen[T]):
             "transparent"  # the app's own style for screens would hide the rest
         )
 
+    def _key_words(self, action: Action) -> str:
+        return cast("FinetuneApp", self.app).keymap.words(action)
+
 
 class AskScreen(_Question[bool]):
     """Answers True for `y` (or `enter`), False for everything that leaves."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "answer(True)", "yes"),
-        Binding("n,escape,q", "answer(False)", "no"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings((_YES, _NO)))
 
     def __init__(self, question: str, explanation: str, yes: str) -> None:
         super().__init__()
@@ -64,7 +80,8 @@ class AskScreen(_Question[bool]):
 
     def _lines(self, width: int, height: int) -> list[Line]:
         words = [line(f" {text}") for text in wrap(self._explanation, width - 2)[: height - 2]]
-        keys = line(" ", key("y", self._yes, "yes"), "   ", key("esc", "no", "no"))
+        yes, no = self._key_words(_YES), self._key_words(_NO)
+        keys = line(" ", key(yes, self._yes, "yes"), "   ", key(no, "no", "no"))
         return [rule(width, [line(strong(self._question))]), *words, keys]
 
 
@@ -80,12 +97,7 @@ class Option:
 class ChoiceScreen(_Question[str | None]):
     """Answers the key of the option that was chosen, None when nothing was."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "move(1)", "down"),
-        Binding("k,up", "move(-1)", "up"),
-        Binding("enter", "choose", "choose"),
-        Binding("escape,q", "dismiss(None)", "back"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings((*_MOVES, _CHOOSE, _BACK)))
 
     def __init__(self, question: str, options: Sequence[Option], chosen: int = 0) -> None:
         super().__init__()
@@ -96,6 +108,10 @@ class ChoiceScreen(_Question[str | None]):
         shown.styles.height = len(self._options) + 2
         shown.styles.max_height = "80%"
         yield shown
+
+    def on_mount(self) -> None:
+        for option in self._options:  # an answer's own key comes before the keys that move
+            self._bindings.key_to_bindings.pop(option.key, None)
 
     def action_move(self, by: int) -> None:
         self._at = min(max(self._at + by, 0), len(self._options) - 1)
@@ -131,5 +147,6 @@ class ChoiceScreen(_Question[str | None]):
             if index == self._at:
                 text = tuple(span._replace(style="cursor") for span in fit(text, width))
             rows.append(text)
-        keys = line(" ", key("⏎", "choose"), "   ", key("esc", "back", "back"))
+        choose, back = self._key_words(_CHOOSE), self._key_words(_BACK)
+        keys = line(" ", key(choose, "choose"), "   ", key(back, "back", "back"))
         return [rule(width, [line(strong(self._question))]), *rows, keys]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.memory.estimate import fits
+from finetune_tui.core.memory.estimate import Estimate, Verdict, verdict
 from finetune_tui.core.models.resolve import ModelReference
 from finetune_tui.core.models.weights import problem_of, weights_on_disk
 from finetune_tui.core.runs.machine import machine_for
@@ -15,9 +15,10 @@ from finetune_tui.core.tuning.refusals import Machine, refuse_impossible
 from finetune_tui.tui.screens.monitor_hardware import others_words
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Line, Span, dim, line, wrap
+from finetune_tui.tui.widgets.memory_words import band_words
 
-Verdict = Literal["good", "warn", "bad"]
-_MARKS: Mapping[Verdict, str] = {"good": "✓", "warn": "!", "bad": "✗"}
+Mark = Literal["good", "warn", "bad"]
+_MARKS: Mapping[Mark, str] = {"good": "✓", "warn": "!", "bad": "✗"}
 
 _CHECKPOINT = 12  # bytes for a trained number: it and AdamW's two moments, in fp32
 _RESULT = 4
@@ -28,7 +29,7 @@ class Check:
     """about: one word. `bad` is what a run would surely fail of."""
 
     about: str
-    verdict: Verdict
+    verdict: Mark
     words: str
 
 
@@ -138,36 +139,55 @@ def _machine(session: Session, rehearsal: Rehearsal | None) -> Check:
     on_gpu = bool(hardware.gpus) and not session.spec.use_cpu
     measured = _measured(rehearsal, on_gpu)
     if session.gpu is not None and on_gpu:
-        where, free = f"GPU{session.gpu.index} memory", session.free_bytes
+        where, free = f"GPU{session.gpu.index}", session.free_bytes
         others = f" ({others_words(session.gpu)})"
     elif not session.spec.use_cpu and session.reference.kind != "demo":
         why = plain(hardware.gpu_error or "no GPU is usable here", 60)
         return Check("memory", "bad", f"{why}; use_cpu trains all the same, slowly")
     else:
-        where, free, others = "memory (on the CPU)", hardware.memory_available, ""
+        where, free, others = "this machine", hardware.memory_available, ""
     if measured:
-        return _memory(
-            f"{size(measured)} of {where} measured", measured <= (free or 0), free, others
-        )
+        return _measured_against(measured, where, free, others)
     if estimate is None:
         return Check("memory", "warn", "not estimated yet")
-    needs = f"needs about {size(estimate.device)} of {where}"
-    return _memory(needs, fits(estimate, free), free, others)
+    return _estimated_against(session, estimate, where, free, others)
 
 
 def _measured(rehearsal: Rehearsal | None, on_gpu: bool) -> int | None:
     if rehearsal is None:
         return None
-    return rehearsal.peak_reserved if on_gpu else rehearsal.peak_memory
+    if not on_gpu:
+        return rehearsal.peak_memory
+    return rehearsal.peak_device or rehearsal.peak_reserved
 
 
-def _memory(needs: str, fitting: bool | None, free: int | None, others: str) -> Check:
-    if fitting is None or free is None:
-        return Check("memory", "warn", f"{needs}; how much is free is unknown{others}")
-    words = f"{needs}, {size(free)} free{others}"
-    return Check(
-        "memory", "good" if fitting else "warn", words if fitting else f"too little: {words}"
+def _measured_against(measured: int, where: str, free: int | None, others: str) -> Check:
+    needs = f"{size(measured)} measured"
+    if free is None:
+        return Check("memory", "warn", f"{needs}; how much {where} has free is unknown{others}")
+    words = f"{needs}, {where} has {size(free)} free{others}"
+    return (
+        Check("memory", "good", words)
+        if measured <= free
+        else Check("memory", "warn", f"too little: {words}")
     )
+
+
+def _estimated_against(
+    session: Session, estimate: Estimate, where: str, free: int | None, others: str
+) -> Check:
+    needs = f"{size(estimate.device)} {band_words(estimate.device, estimate.band)}"
+    says = verdict(estimate, free)
+    if says is None or free is None:
+        words = f"needs {needs}; how much {where} has free is unknown{others}"
+        return Check("memory", "warn", words)
+    has = f"{needs}, {where} has {size(free)} free{others}"
+    if says is Verdict.FITS:
+        return Check("memory", "good", f"fits: {has}")
+    start = "may fit" if says is Verdict.MAY else "does not fit"
+    remedy = "" if session.spec.use_cpu else ", F finds what does"
+    is_refused = says is Verdict.NO and session.spec.memory_check
+    return Check("memory", "bad" if is_refused else "warn", f"{start}{remedy}: {has}")
 
 
 def _disk(session: Session, rehearsal: Rehearsal | None) -> Check:

@@ -9,7 +9,7 @@ from textual.containers import Horizontal
 
 from finetune_tui.core.data.report import DataReport
 from finetune_tui.core.errors import UserError
-from finetune_tui.core.text import percent
+from finetune_tui.core.text import percent, plain
 from finetune_tui.tui.actions import Action, ActionGroup
 from finetune_tui.tui.screens.data_counting import Counting
 from finetune_tui.tui.screens.data_examples import counted_example, raw_example
@@ -25,6 +25,7 @@ from finetune_tui.tui.screens.data_lines import (
 )
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.threads import on_this_thread
+from finetune_tui.tui.widgets.finding import matching, pointed_out
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, key, line, rule
 
 _WIDE = 100  # columns from which an example stands beside the facts
@@ -37,15 +38,21 @@ class DataPlace(Place, can_focus=True):
     """Reads what the spec names when it is shown, and counts it in tokens where that fetches nothing."""
 
     title: ClassVar[str] = "Data"
+    about: ClassVar[str] = (
+        "What the training files hold, which rows are wrong, and which tokens are trained on."
+    )
     actions: ClassVar[tuple[Action, ...]] = (
         _action("open", "o", "open", "choose data", "app.open_data", footer=True),
+        _action("find", "slash", "find", "find words in what is shown"),
+        _action("find_next", "n", "next", "the next of what was found", "find_next(1)", True),
+        _action("find_before", "N", "before", "the one before of what was found", "find_next(-1)"),
         _action(
             "next", "n right l", "example", "the next example", "turn(1)", footer=True, shown="n N"
         ),
         _action("before", "N left h", "before", "the example before", "turn(-1)"),
         _action(
             "pane",
-            "right_square_bracket left_square_bracket",
+            "right_square_bracket left_square_bracket tab",
             "pane",
             "report or example",
             "other_pane",
@@ -55,6 +62,8 @@ class DataPlace(Place, can_focus=True):
         _action("count", "c", "count", "count in the model's tokens", footer=True),
         _action("borders", "b", "borders", "show where one token ends", footer=True),
         _action("read", "r", "read again", "read the files again", "read_again", footer=True),
+        _action("copy", "y", "copy", "copy the text of this pane"),
+        _action("zoom", "plus", "zoom", "the whole width for this pane, or back"),
         _action("down", "j down", "down", "down a line", "move(1)"),
         _action("up", "k up", "up", "up a line", "move(-1)"),
         _action("page_down", "pagedown", "page down", "a page down", "move(15)"),
@@ -80,6 +89,9 @@ class DataPlace(Place, can_focus=True):
         self._pane = _REPORT
         self._at = 0
         self._with_borders = False
+        self._zoomed = False
+        self._looked_for = ""
+        self._match = -1  # the line of it that one is at
         self._counting = Counting(self, self._redraw)
 
     def compose(self) -> ComposeResult:
@@ -99,6 +111,9 @@ class DataPlace(Place, can_focus=True):
         self._read()
 
     def one_level_out(self) -> bool:
+        if self._looked_for:
+            self._look_for("")
+            return True
         return self.action_cancel()
 
     def refresh_from_session(self) -> None:
@@ -118,7 +133,9 @@ class DataPlace(Place, can_focus=True):
             return has_data and has_model and self.session.tokens is None
         if action == "borders":
             return self.session.tokens is not None
-        return has_data if action in ("turn", "other_pane") else True
+        if action == "find_next":
+            return bool(self._looked_for)
+        return has_data if action in ("turn", "other_pane", "find", "copy", "zoom") else True
 
     def on_lines_clicked(self, message: Lines.Clicked) -> None:
         if message.action:
@@ -172,7 +189,7 @@ class DataPlace(Place, can_focus=True):
 
     def _lay_out(self) -> None:
         has_data = self.session.has_read_data
-        self.set_class(self.size.width >= _WIDE and has_data, "-wide")
+        self.set_class(self.size.width >= _WIDE and has_data and not self._zoomed, "-wide")
         self.set_class(self._pane == _EXAMPLE and has_data, "-in-example")
         self._redraw()
 
@@ -201,7 +218,7 @@ class DataPlace(Place, can_focus=True):
                 tokens.question.max_length if tokens else None,
             ),
         ]
-        return [self._title(_REPORT, width, len(lines) + 1 - height), *lines]
+        return [self._title(_REPORT, width, len(lines) + 1 - height), *self._marked(lines)]
 
     def _example_lines(self, width: int, height: int) -> Sequence[Line]:
         report, tokens = self.session.data, self.session.tokens
@@ -212,7 +229,11 @@ class DataPlace(Place, can_focus=True):
             lines = counted_example(tokens.examples[at], width, self._with_borders)
         else:
             lines = raw_example(report.examples[at], self.session.spec, width)
-        return [self._title(_EXAMPLE, width, len(lines) + 1 - height), *lines]
+        return [self._title(_EXAMPLE, width, len(lines) + 1 - height), *self._marked(lines)]
+
+    def _marked(self, lines: list[Line]) -> list[Line]:
+        """With what is looked for pointed out."""
+        return [pointed_out(one, self._looked_for) for one in lines]
 
     def _title(self, pane: str, width: int, hidden: int) -> Line:
         """The tabs; where both panes stand side by side, each bears its own.
@@ -248,8 +269,44 @@ class DataPlace(Place, can_focus=True):
 
     # What the keys do
 
+    @property
+    def _shown(self) -> Lines:
+        return self.query_one(f"#data-{self._pane}", Lines)
+
+    def action_copy(self) -> None:
+        self.finetune.copy(self._shown.words, f"the {self._pane}")
+
+    def action_zoom(self) -> None:
+        self._zoomed = not self._zoomed
+        self._lay_out()
+
+    def action_find(self) -> None:
+        self.finetune.ask("/", self._have_looked, typed=self._look_for)
+
+    def _look_for(self, words: str) -> None:
+        self._looked_for, self._match = words.strip(), -1
+        self._redraw()
+        self.action_find_next(1)
+
+    def _have_looked(self, words: str) -> None:
+        self._look_for(words)
+        found = len(matching(self._shown.lines, self._looked_for))
+        if found:
+            lines = "1 line" if found == 1 else f"{found} lines"
+            self.finetune.say(f"{lines} · n next · N before · esc done")
+        elif words:
+            self.finetune.say(f"'{plain(words, 40)}' is not here", wrong=True)
+
+    def action_find_next(self, by: int) -> None:
+        """To the line with it that comes next, or before, from the end on at the beginning."""
+        rows = matching(self._shown.lines, self._looked_for)
+        if rows:
+            ahead = [row for row in rows[::by] if (row - self._match) * by > 0]
+            self._match = (ahead or rows[::by])[0]
+            self._shown.reveal(self._match)
+
     def action_move(self, by: int) -> None:
-        shown = self.query_one(f"#data-{self._pane}", Lines)
+        shown = self._shown
         shown.scroll_to(y=shown.scroll_offset.y + by, animate=False, force=True, immediate=True)
 
     def action_turn(self, by: int) -> None:

@@ -1,27 +1,22 @@
-"""Following one run: what its files say, read beside the screen and kept as series to plot."""
+"""Following one run: what its files say, read beside the screen and kept for the monitor to draw."""
 
 import contextlib
 import math
-from array import array
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.curves import Curves
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.core.runs.events import Event, EventReader, is_ending
+from finetune_tui.core.runs.events import Event, is_ending
 from finetune_tui.core.runs.liveness import Liveness, derived_status
+from finetune_tui.core.runs.reading import Opening
 from finetune_tui.core.runs.requests import is_asked
 from finetune_tui.core.runs.start import resumable
 from finetune_tui.core.runs.state import State, Status
-from finetune_tui.core.runs.words import event_words, number, whole
+from finetune_tui.core.runs.words import event_words, number
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.spec import Spec
-from finetune_tui.tui.widgets.plot import Series, Smoother
-
-_CHUNK = 256 * 1024  # bytes of events taken at once: some 20 ms of the screen's time
-_RECENT = 50  # steps that the speed is taken from
 
 _WAITED_FOR = ("pause", "release", "stop")
 _EVERY_RUN_HAS = ("loading", "tokenising", "applying", "training")
@@ -31,10 +26,13 @@ _EVERY_RUN_HAS = ("loading", "tokenising", "applying", "training")
 class Reading:
     """What one look at a run's files found. no_resume: why it cannot go on; None while it runs.
 
-    asked: requests that wait to be taken. spec: what was asked, None when it cannot be read.
+    history: takes the place of the one before, when there is one; events: what came after it. more: look
+    again at once. asked: requests that wait to be taken. spec: what was asked, None when it cannot be read.
     """
 
+    history: "History | None"
     events: Sequence[Event]
+    more: bool
     state: State
     liveness: Liveness
     no_resume: str | None
@@ -43,21 +41,28 @@ class Reading:
 
 
 class RunReader:
-    """Looks at a run's files; used from one thread at a time, never the screen's."""
+    """Looks at a run's files; used from one thread at a time, never the screen's.
+
+    A history of any length is there after the first look, a skim when it is long; it is made whole
+    beside the screen.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
-        self._events = EventReader(run.events_path)
+        self._opening = Opening(run.events_path, History)
         self._spec: Spec | None = None
 
     def read(self, now: float) -> Reading:
-        """A piece of what is new. Call again while it holds events. Never raises."""
+        """A piece of what is new. Call again while it says `more`. Never raises."""
         # State first: an ended state then never lacks the events that came before it.
         state = self.run.state()
         liveness = derived_status(state, now)
         ended = not liveness.is_alive
+        look = self._opening.look()
         return Reading(
-            events=self._events.poll(_CHUNK),
+            history=look.whole,
+            events=look.events,
+            more=look.more,
             state=state,
             liveness=liveness,
             no_resume=resumable(self.run, now) if ended else None,
@@ -142,21 +147,32 @@ class PhaseList:
         return tuple(name for name in _EVERY_RUN_HAS if name not in seen)
 
 
-class Track:
-    """Series of one value by step and by seconds of training; the two hold the same points."""
+class History:
+    """What a run's events add up to, for the monitor."""
 
     def __init__(self) -> None:
-        self.by_step = Series()
-        self.by_time = Series()
+        self.curves = Curves()
+        self.phases = PhaseList()
+        self.stopping: str | None = None
+        self.recoveries: list[str] = []
 
-    def add(self, step: int, seconds: float, value: float | None) -> None:
-        self.by_step.append(step, value)
-        self.by_time.append(seconds, value)
+    def feed(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.curves.feed((event,))
+            self.phases.feed(event)
+            self._notice(event)
 
-    def go_back(self, step: int) -> None:
-        kept = bisect_right(self.by_step.xs, step)
-        self.by_step.truncate(kept)
-        self.by_time.truncate(kept)
+    def _notice(self, event: Event) -> None:
+        kind = event["kind"]
+        if kind == "started":
+            self.stopping = None
+            if self.curves.attempt <= 1:
+                self.recoveries = []
+        elif kind == "stopping":
+            why = event.get("why")
+            self.stopping = plain(why, 200) if isinstance(why, str) else ""
+        elif kind == "recovered":
+            self.recoveries.append(event_words(event) or "recovered")
 
 
 class Following:
@@ -169,31 +185,37 @@ class Following:
         self.no_resume: str | None = None
         self.spec: Spec | None = None
         self.asked: frozenset[str] = frozenset()
-        self.curves = Curves()
-        self.phases = PhaseList()
-        self.stopping: str | None = None
-        self.recoveries: list[str] = []
-        self._begin()
-
-    def _begin(self) -> None:
-        self.loss, self.smooth, self.eval_loss = Track(), Track(), Track()
-        self.learning_rate, self.grad_norm, self.speed = Track(), Track(), Track()
-        self.steps = array("d")
-        self.seconds = array("d")  # of training, by the same index; what was waited is left out
-        self._smoother = Smoother()
-        self._last_time: float | None = None
+        self._history = History()
 
     def apply(self, reading: Reading) -> None:
         self.state, self.liveness = reading.state, reading.liveness
         self.no_resume = reading.no_resume
         self.spec = reading.spec
-        self.curves.feed(reading.events)
-        for event in reading.events:
-            self._feed(event)
+        self._history = reading.history or self._history
+        self._history.feed(reading.events)
+        if any(event["kind"] == "step" for event in reading.events):
+            self.asked &= {"stop"}  # a pause that was taken back before it came
         # The worker takes a request away at once and does it at its next safe point.
         self.asked = self.asked | reading.asked if self.is_alive else frozenset()
         if self.is_paused:
             self.asked = self.asked & {"stop"} | reading.asked
+
+    @property
+    def curves(self) -> Curves:
+        return self._history.curves
+
+    @property
+    def phases(self) -> PhaseList:
+        return self._history.phases
+
+    @property
+    def stopping(self) -> str | None:
+        """Why it stops, maybe empty; None: it does not."""
+        return self._history.stopping
+
+    @property
+    def recoveries(self) -> Sequence[str]:
+        return self._history.recoveries
 
     @property
     def is_alive(self) -> bool:
@@ -201,11 +223,11 @@ class Following:
 
     @property
     def has_steps(self) -> bool:
-        return bool(self.steps)
+        return self.step > 0
 
     @property
     def step(self) -> int:
-        return int(self.steps[-1]) if self.steps else 0
+        return self.curves.last_step or 0
 
     @property
     def total_steps(self) -> int | None:
@@ -237,79 +259,14 @@ class Following:
         if self.spec is None or not self.spec.early_stopping_patience:
             return None
         best, without = math.inf, 0
-        for loss in self.eval_loss.by_step.ys:
+        for loss in self.curves.series("eval_loss").points().lasts:
             without = 0 if best - loss > self.spec.early_stopping_threshold else without + 1
             best = min(best, loss)
         return without, self.spec.early_stopping_patience
 
     def seconds_left(self) -> float | None:
         """Until the last step, at the speed of the last steps."""
-        total = self.total_steps
-        if not total or len(self.steps) < 2:
+        total, pace = self.total_steps, self.curves.pace
+        if not total or not pace:
             return None
-        first = max(len(self.steps) - _RECENT, 0)
-        steps = self.steps[-1] - self.steps[first]
-        pace = (self.seconds[-1] - self.seconds[first]) / steps if steps > 0 else 0.0
-        return max(total - self.step, 0) * pace if pace > 0 else None
-
-    def _feed(self, event: Event) -> None:
-        self.phases.feed(event)
-        kind, time = event["kind"], number(event.get("t"))
-        if kind == "started":
-            self.stopping = None
-            self._last_time = time
-            if (whole(event.get("attempt")) or 1) <= 1:
-                self._begin()
-                self._last_time = time
-        elif kind == "stopping":
-            why = event.get("why")
-            self.stopping = plain(why, 200) if isinstance(why, str) else ""
-        elif kind == "resumed":
-            self._go_back(whole(event.get("step")) or 0)
-        elif kind == "continued":
-            self._last_time = time  # what was waited is no time of training
-        elif kind == "recovered":
-            self.recoveries.append(event_words(event) or "recovered")
-        elif kind == "step":
-            self._add_step(event, time)
-        elif kind == "eval" and (step := whole(event.get("step"))) is not None:
-            self.eval_loss.go_back(step - 1)
-            self.eval_loss.add(step, self._seconds_at(step), number(event.get("eval_loss")))
-
-    def _add_step(self, event: Event, time: float | None) -> None:
-        step = whole(event.get("step"))
-        if step is None:
-            return
-        if self.steps and step <= self.steps[-1]:
-            self._go_back(step - 1)
-        passed = max(time - self._last_time, 0.0) if time and self._last_time else 0.0
-        self._last_time = time or self._last_time
-        self.asked &= {"stop"}  # a pause that was taken back before it came
-        seconds = (self.seconds[-1] if self.seconds else 0.0) + passed
-        self.steps.append(step)
-        self.seconds.append(seconds)
-        loss = number(event.get("loss"))
-        self.loss.add(step, seconds, loss)
-        if loss is not None:
-            self.smooth.add(step, seconds, self._smoother.next(loss))
-        self.learning_rate.add(step, seconds, number(event.get("learning_rate")))
-        self.grad_norm.add(step, seconds, number(event.get("grad_norm")))
-        self.speed.add(step, seconds, number(event.get("tokens_per_second")))
-
-    def _seconds_at(self, step: int) -> float:
-        index = bisect_right(self.steps, step) - 1
-        return self.seconds[index] if index >= 0 else 0.0
-
-    def _go_back(self, step: int) -> None:
-        """The run went on from there and does again what lies after `step`."""
-        kept = bisect_right(self.steps, step)
-        del self.steps[kept:], self.seconds[kept:]
-        for track in (self.loss, self.eval_loss, self.learning_rate, self.grad_norm, self.speed):
-            track.go_back(step)
-        self._smoother = Smoother()
-        self.smooth = Track()
-        losses = self.loss
-        for at, seconds, value in zip(
-            losses.by_step.xs, losses.by_time.xs, losses.by_step.ys, strict=True
-        ):
-            self.smooth.add(int(at), seconds, self._smoother.next(value))
+        return max(total - self.step, 0) * pace

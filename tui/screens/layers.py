@@ -13,11 +13,11 @@ from finetune_tui.core.tuning.patterns import fold
 from finetune_tui.core.tuning.selection import Selection, in_every_block, refusal
 from finetune_tui.core.tuning.spec import FIELDS
 from finetune_tui.tui.actions import Action
-from finetune_tui.tui.changes import changed_words, without_block
+from finetune_tui.tui.changes import changed_line, without_block
+from finetune_tui.tui.screens.choosing import ChoosingPlace
 from finetune_tui.tui.screens.layers_actions import LAYERS_ACTIONS, OF_THE_TREE
 from finetune_tui.tui.screens.layers_side import PRESET, REPORT, WHAT, SideColumn
-from finetune_tui.tui.screens.place import Place
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line
+from finetune_tui.tui.widgets.lines import Lines, Span, line
 from finetune_tui.tui.widgets.mode_entry import ModeEntry
 from finetune_tui.tui.widgets.module_tree import ModuleTree
 from finetune_tui.tui.widgets.preset_list import PresetList
@@ -33,7 +33,7 @@ _TWO_COLUMNS = 72
 _BOTH_PANES = 31  # rows from which details and presets are both shown
 
 
-class LayersPlace(Place):
+class LayersPlace(ChoosingPlace):
     """Tree at the left; details, presets or the report, memory and what is missing at the right."""
 
     DEFAULT_CSS = """
@@ -41,6 +41,10 @@ class LayersPlace(Place):
     LayersPlace .one { height: 1; }
     """
     title: ClassVar[str] = "Layers"
+    about: ClassVar[str] = (
+        "What is inside the model. Each part trains as lora, full or bias, or stays frozen; memory follows"
+        " every key."
+    )
     actions: ClassVar[tuple[Action, ...]] = LAYERS_ACTIONS
 
     def __init__(self, id: str | None = None) -> None:
@@ -53,7 +57,7 @@ class LayersPlace(Place):
     def compose(self) -> ComposeResult:
         self._tree = ModuleTree()
         self._side = SideColumn(self.session)
-        self._changed = Lines(self._changed_build)
+        self._changed = Lines(lambda _width, _height: [changed_line(self.session)])
         self._changed.add_class("one")
         top = Lines(lambda width, _: (line(Span("─" * width, "rule")),))
         top.add_class("one")
@@ -85,6 +89,7 @@ class LayersPlace(Place):
         if self._rows is not None and self._figured != wanted:
             self._figures = Figures(self._rows.shape, *wanted)
             self._figured = wanted
+        self.cancel_stale_simulation()
         self._side.refresh_from_session()
         self._refresh_rows()
         self._changed.update()
@@ -112,15 +117,6 @@ class LayersPlace(Place):
         self._side.styles.width = "1fr" if one_column else side
         self._changed.display = both
         self._side.give_room(height, both, one_column)
-
-    def _changed_build(self, _width: int, _height: int) -> list[Line]:
-        session = self.session
-        if session.manifest is None or not session.selection.choices:
-            return [line(dim(" nothing chosen: p for presets, space to choose by hand"))]
-        words = changed_words(
-            session.manifest, session.preset, session.preset_selection, session.selection
-        )
-        return [line(dim(" changed: "), words)]
 
     # Moving
 
@@ -239,14 +235,7 @@ class LayersPlace(Place):
             self.session.choose(self._names(Mode.LORA), Mode.LORA, rank)
             self._changed_selection()
 
-    def action_undo(self) -> None:
-        if not self.session.undo():
-            self.finetune.say("nothing to undo")
-        self._changed_selection()
-
-    def action_redo(self) -> None:
-        if not self.session.redo():
-            self.finetune.say("nothing to redo")
+    def changed_by_undo(self) -> None:
         self._changed_selection()
 
     def _changed_selection(self) -> None:
@@ -325,6 +314,9 @@ class LayersPlace(Place):
         self._changed_selection()
         self.finetune.say("; ".join((f"{event.preset} chosen", *notes)))
 
+    def action_parts(self) -> None:
+        self._side.show_in_numbers(not self._side.in_numbers)
+
     def action_zoom(self) -> None:
         focused = "side" if any(pane.has_focus for pane in self._side.panes) else "tree"
         self._zoomed = None if self._zoomed else focused
@@ -333,6 +325,8 @@ class LayersPlace(Place):
     def one_level_out(self) -> bool:
         if self._rows and self._rows.is_marking:
             self._rows.unmark()
+        elif self.leave_simulation():
+            pass
         elif self._zoomed:
             self._zoomed = None
             self._show_tab(WHAT)
@@ -396,5 +390,4 @@ class LayersPlace(Place):
         if self._rows:
             names = [name for row in self._rows.marked() for name in row.names]
             text = "\n".join(fold(names))
-            self.finetune.copy_to_clipboard(text)
-            self.finetune.say(f"copied {text}")
+            self.finetune.copy(text)

@@ -10,7 +10,12 @@ from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.tui.screens.checks import checks
 from finetune_tui.tui.widgets.details import details_lines
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line, rule
-from finetune_tui.tui.widgets.memory_panel import memory_lines, memory_title
+from finetune_tui.tui.widgets.memory_panel import (
+    memory_keys,
+    memory_lines,
+    memory_title,
+    parts_title,
+)
 from finetune_tui.tui.widgets.panes import barred, check_words
 from finetune_tui.tui.widgets.preset_list import PresetList
 from finetune_tui.tui.widgets.report_pane import ReportPane
@@ -23,18 +28,26 @@ if TYPE_CHECKING:
 
 WHAT, PRESET, REPORT = range(3)
 _NAMES = ("what", "preset", "report")
+_BEFORE = 6  # rows of what is missing before a start
+_PRESETS, _ALL_PRESETS = 11, 20  # of the presets where details are shown too, at least and at most
+_DETAILS = 9
+# Rows that the tab in front keeps when memory is shown, when all is; what was simulated may take more.
+_LEAST, _LEAST_OF_ALL, _LEAST_BESIDE_SIMULATION = (8, 14, 20), (7, 14, 28), (4, 8, 10)
 
 
 class SideColumn(Vertical):
     """The place says how much room there is and which tab is in front; the panes fill themselves.
 
-    both: room for details and presets at once; `what` and `preset` are then one tab.
+    both: room for details and presets at once; `what` and `preset` are then one tab. in_numbers: memory as
+    numbers for each part, not as bars.
     """
 
     def __init__(self, session: "Session", id: str | None = None) -> None:
         super().__init__(id=id)
         self.tab = WHAT
         self.both = False
+        self.in_numbers = False
+        self._height, self._alone = 0, False
         self._session = session
         self._rows: Rows | None = None
         self._figures: Figures | None = None
@@ -65,30 +78,45 @@ class SideColumn(Vertical):
 
     def give_room(self, height: int, both: bool, alone: bool) -> None:
         """Show what the tab and the rows there are allow. alone: in the whole width, to be read."""
-        self.both = both
+        self.both, self._height, self._alone = both, height, alone
         reads = self.tab == REPORT
         self.details.display = self.tab == WHAT or (both and not reads)
         self.presets.display = self.tab == PRESET or (both and not reads)
         self.report.display = reads
         self.presets.joint = "├" if both else "┬"
         self.presets.tabs = line("presets") if both else self._tab_words()
-        self.presets.styles.height = 12 if both else "1fr"
-        manifest = self._session.manifest
-        of_experts = 1 if manifest is not None and manifest.config.experts else 0
-        self._memory.styles.height = (7 if both else 6) + of_experts
-        self._before.styles.height = 5 if both else 6
-        needed = (14, 20, 26)[self.tab], (19, 26, 40)[self.tab]
-        fills = reads and alone
-        self._memory.display = not fills and (both or height >= needed[0])
-        self._before.display = not fills and (both or height >= needed[1])
         self.refresh_from_session()
         self.details.update()
 
     def refresh_from_session(self) -> None:
+        self._share_height()
         self.presets.refresh_from_session()
         self._refresh_report()
         self._memory.update()
         self._before.update()
+
+    def show_in_numbers(self, in_numbers: bool) -> None:
+        self.in_numbers = in_numbers
+        self.refresh_from_session()
+
+    def _share_height(self) -> None:
+        """Memory takes what it has to say; what is missing before a start gives way to it."""
+        width = self.size.width or self.container_size.width
+        rows = 1 + max(len(self._memory_body(width - 1)), 5)
+        before = _BEFORE - 1 if self.both else _BEFORE
+        beside = self.both and self.tab != REPORT
+        spare = self._height - rows - before - _DETAILS
+        presets = min(max(spare, _PRESETS), _ALL_PRESETS)
+        self.presets.styles.height = presets if beside else "1fr"
+        left = self._height - rows - (presets if beside else 0)
+        tab = WHAT if self.both else self.tab
+        is_simulated = self._session.simulation is not None
+        least = _LEAST_BESIDE_SIMULATION if is_simulated else _LEAST
+        fills = self._alone and self.tab == REPORT
+        self._memory.display = not fills and left >= least[tab]
+        self._before.display = not fills and left - before >= _LEAST_OF_ALL[tab]
+        self._memory.styles.height = rows
+        self._before.styles.height = before
 
     def refresh_row(self, rows: Rows | None, figures: Figures | None) -> None:
         """Another line of the tree, or other figures for it."""
@@ -133,12 +161,20 @@ class SideColumn(Vertical):
         return [self._title(width, "[ ]"), *barred(body, height - 1)]
 
     def _memory_build(self, width: int, height: int) -> list[Line]:
-        titles = memory_title(self._session)
-        lines = [line(Span("├", "rule"), rule(width - 1, ["memory", *titles]))]
+        session = self._session
+        in_numbers = self.in_numbers and bool(session.estimates)
+        if in_numbers:
+            title = parts_title(session, width - 1)
+        else:
+            keys = memory_keys(session, width, "layers")
+            title = rule(width - 1, memory_title(session), keys)
+        lines = [line(Span("├", "rule"), title)]
+        return lines + barred(self._memory_body(width - 1), height - 1, indent="")
+
+    def _memory_body(self, width: int) -> list[Line]:
         if not self._session.estimates:
-            return lines + barred([], height - 1)
-        body = memory_lines(self._session, width - 1, parts=self.both)
-        return lines + barred(body, height - 1, indent="")
+            return []
+        return memory_lines(self._session, width, self.in_numbers, table=self.both)
 
     def _before_build(self, width: int, height: int) -> list[Line]:
         lines = [line(Span("├", "rule"), rule(width - 1, ["before you start"]))]

@@ -42,6 +42,9 @@ class ModelPlace(Place):
     ModelPlace #model-head { height: 2; }
     """
     title: ClassVar[str] = "Model"
+    about: ClassVar[str] = (
+        "Models that this app knows, and what each would take here. Any folder or Hub id opens with f."
+    )
     actions: ClassVar[tuple[Action, ...]] = MODEL_ACTIONS
 
     def __init__(self, id: str | None = None) -> None:
@@ -255,7 +258,7 @@ class ModelPlace(Place):
     def _open(self, reference: ModelReference) -> None:
         from finetune_tui.core.tuning.spec import demo_spec
 
-        self.finetune.open_model(reference, demo_spec() if reference.kind == "demo" else None)
+        self.finetune.opening.model(reference, demo_spec() if reference.kind == "demo" else None)
 
     async def action_last_run(self) -> None:
         returning = self.finetune.returning
@@ -267,8 +270,7 @@ class ModelPlace(Place):
 
     def action_copy(self) -> None:
         if self.entry is not None:
-            self.finetune.copy_to_clipboard(self.entry.id)
-            self.finetune.say(f"copied {self.entry.id}")
+            self.finetune.copy(self.entry.id)
 
     # Reading
 

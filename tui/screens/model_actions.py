@@ -19,6 +19,8 @@ MODEL_ACTIONS = (
         "difference", "x", "compare", "what differs between two models: here, then on the other"
     ),
     _action("find", "slash", "find", "only models with this in their name"),
+    _action("next", "n", "next", "the next model with these words", "move(1)"),
+    _action("previous", "N", "before", "the one before with these words", "move(-1)"),
     _action("fits", "m", "fits", "only models that fit here, or all", "filter('fits')"),
     _action("kind", "b", "base", "only base, only instruct, or all", "filter('kind')"),
     _action("size", "z", "size", "only models of a size, or all", "filter('size')"),
@@ -28,6 +30,6 @@ MODEL_ACTIONS = (
     _action("page_down", "pagedown ctrl+d", "page", "one page down", "page(1)"),
     _action("page_up", "pageup ctrl+u", "page up", "one page up", "page(-1)"),
     _action("top", "g home", "top", "first model", "move(-1000000)"),
-    _action("bottom", "G shift+g end", "bottom", "last model", "move(1000000)", shown="G end"),
+    _action("bottom", "G end", "bottom", "last model", "move(1000000)", shown="G end"),
     _action("copy", "y", "copy", "copy the model's name"),
 )

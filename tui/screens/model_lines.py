@@ -9,6 +9,7 @@ from finetune_tui.core.text import count, plain, size
 from finetune_tui.tui.screens.model_filters import licence_family
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Line, Span, cells, dim, line, rule, strong, wrap
+from finetune_tui.tui.widgets.memory_words import verdict_span
 
 if TYPE_CHECKING:
     from finetune_tui.core.doctor import Finding
@@ -42,9 +43,9 @@ def needs(entry: CatalogEntry) -> Needs:
 
 def best_fit(found: Needs | None, session: Session) -> str | None:
     """The finest precision that fits here, '' when none does; None when it cannot be said."""
-    if found is None or session.free_bytes is None:
+    if found is None or session.budget is None or session.spec.use_cpu:
         return None
-    fitting = (precision for precision, each in found.items() if session.verdict(each))
+    fitting = (precision for precision, each in found.items() if session.verdict_of(each) == "fits")
     best = next(fitting, None)
     return best.value if best else ""
 
@@ -128,11 +129,10 @@ def _seen(entry: CatalogEntry, width: int) -> list[Line]:
 def _memory(found: Needs | None, session: Session) -> list[Span | str]:
     if found is None:
         return [dim("memory to train …")]
-    parts: list[Span | str] = [dim("train in ")]
+    parts: list[Span | str] = [dim("train ")]
     for precision, each in found.items():
-        fits = session.verdict(each)
-        verdict = {True: Span(" fits", "good"), False: Span(" NO", "bad"), None: Span("")}[fits]
-        parts += [dim(f"{precision.value} "), size(each.device), verdict, "  "]
+        verdict = None if session.spec.use_cpu else session.verdict_of(each)
+        parts += [dim(f"{precision.value} "), size(each.device), " ", verdict_span(verdict), "  "]
     return parts
 
 

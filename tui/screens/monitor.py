@@ -1,14 +1,17 @@
 """The monitor of one run: everything above is one picture, below it a panel that scrolls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
+from finetune_tui.core.files import open_plain
 from finetune_tui.core.hardware import Hardware
-from finetune_tui.core.text import duration, plain, plain_lines
+from finetune_tui.core.runs.memory_taken import taken
+from finetune_tui.core.runs.series import X
+from finetune_tui.core.text import duration, plain, size
 from finetune_tui.tui.screens.following import Following
 from finetune_tui.tui.screens.monitor_difference import Before, difference_lines
 from finetune_tui.tui.screens.monitor_hardware import hardware_facts, shares
@@ -26,15 +29,17 @@ from finetune_tui.tui.screens.monitor_lines import (
     progress_line,
     time_of_day,
 )
+from finetune_tui.tui.screens.monitor_log import read_tail, shown, whole_log
 from finetune_tui.tui.screens.monitor_samples import sample_lines
 from finetune_tui.tui.widgets.curve import CurveOptions, curve_lines, sparkline
+from finetune_tui.tui.widgets.finding import matching, pointed_out
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, clip_left, dim, line, rule, wrap
-from finetune_tui.tui.widgets.plot import Series
 
 TABS = ("log", "samples", "config", "diff", "output")
 _NARROW = 60  # columns below which all is one column
 _WIDE = 100  # columns from which there is a side
 _OUTPUT_TAIL = 64 * 1024  # bytes
+_LEAST_PICTURE = 4  # rows that stay of it over a zoomed panel
 _RECOVERIES = 2  # the newest, told beside the plot
 
 
@@ -60,6 +65,10 @@ class Monitor(Widget):
         self._output = ""
         self._config = ""
         self.before: Before | None = None
+        self.looked_for = ""
+        self._matches: list[int] = []
+        self._match = 0
+        self._zoomed = False
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -82,7 +91,7 @@ class Monitor(Widget):
             self._config = _read_start(following.run.spec_path)
         self._now, self._seen = now, seen
         if self.tab == "output":
-            self._output = _read_tail(following.run.log_path)
+            self._output = read_tail(following.run.log_path)
         self.redraw()
 
     def redraw(self) -> None:
@@ -115,13 +124,61 @@ class Monitor(Widget):
     def show_tab(self, name: str) -> None:
         self.tab = name
         if name == "output" and self.following:
-            self._output = _read_tail(self.following.run.log_path)
+            self._output = read_tail(self.following.run.log_path)
         panel = self.query_one("#monitor-panel", Lines)
         panel.follow = name in ("log", "output")
         self.redraw()
         panel.scroll_to(
             y=panel.max_scroll_y if panel.follow else 0, animate=False, force=True, immediate=True
         )
+
+    def zoom(self) -> None:
+        """As much height as there is for the panel, or back."""
+        self._zoomed = not self._zoomed
+        self.redraw()
+
+    def scroll(self, by: int) -> None:
+        panel = self.query_one("#monitor-panel", Lines)
+        panel.scroll_to(y=panel.scroll_offset.y + by, animate=False, force=True, immediate=True)
+        self.redraw()
+
+    def find(self, words: str) -> None:
+        """Point out these words in the panel and go to where they stand next; none: no more."""
+        self.looked_for = words.strip()
+        panel = self.query_one("#monitor-panel", Lines)
+        panel.update()
+        top = panel.scroll_offset.y
+        ahead = [index for index, row in enumerate(self._matches) if row >= top]
+        self._match = ahead[0] if ahead else 0
+        self.find_next(0)
+
+    def find_next(self, step: int) -> None:
+        """The match after, or before, from the end on at the beginning."""
+        if self._matches:
+            self._match = (self._match + step) % len(self._matches)
+            self.query_one("#monitor-panel", Lines).reveal(self._matches[self._match])
+
+    @property
+    def finding(self) -> tuple[int, int]:
+        """Which match one is at, from 1 on, and how many there are."""
+        return self._match + 1, len(self._matches)
+
+    @property
+    def is_finding(self) -> bool:
+        return bool(self.looked_for)
+
+    def stop_finding(self) -> bool:
+        """False when nothing was looked for."""
+        was_finding = self.is_finding
+        self.find("")
+        return was_finding
+
+    def whole_text(self) -> Iterable[str]:
+        """Of the tab that is shown; what the worker printed from its very start."""
+        if self.tab == "output" and self.following:
+            return whole_log(self.following.run.log_path)
+        panel = self.query_one("#monitor-panel", Lines)
+        return panel.words.splitlines()
 
     def next_tab(self, by: int) -> None:
         self.show_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
@@ -137,6 +194,8 @@ class Monitor(Widget):
         if width < _NARROW:
             ended = self.following is not None and not self.following.is_alive
             rows = max(height - (13 if ended else 10), 2)
+        if self._zoomed:
+            rows = max(height - _LEAST_PICTURE, rows)
         panel = self.query_one("#monitor-panel")
         if panel.styles.height is None or panel.styles.height.value != rows:
             panel.styles.height = rows
@@ -151,6 +210,8 @@ class Monitor(Widget):
         if following.has_steps:
             lines.append(progress_line(following, width, self._now))
             lines += [one for one in number_lines(following, width, 2 if narrow else 1) if one]
+        if self._zoomed:
+            return [*lines[: height - 1], self._tab_rule(width)]
         below = [*self._middle(following, width, narrow), self._tab_rule(width)]
         room = height - len(lines) - len(below)
         lines += self._plot(following, width, room, narrow) if room > 0 else []
@@ -169,14 +230,12 @@ class Monitor(Widget):
         return [self._plot_rule(width), *self._curve(following, width, room - 1)]
 
     def _curve(self, following: Following, width: int, rows: int) -> list[Line]:
-        loss = following.smooth if self._smooth else following.loss
-        total = following.total_steps if following.is_alive else None
-        if self._time_axis:
-            end = None
-            train, evals = loss.by_time, following.eval_loss.by_time
-        else:
-            end = float(total) if total else None
-            train, evals = loss.by_step, following.eval_loss.by_step
+        axis: X = "seconds" if self._time_axis else "step"
+        total = following.total_steps if following.is_alive and axis == "step" else None
+        end = float(total) if total else None
+        train = following.curves.series("loss").points(axis)
+        train = train.smoothed() if self._smooth else train
+        evals = following.curves.series("eval_loss").points(axis)
         options = CurveOptions(self._log_scale, self._time_axis, end)
         return curve_lines(train, evals, width, rows, options)
 
@@ -227,10 +286,18 @@ class Monitor(Widget):
             "log": lambda: log_lines(following, width),
             "samples": lambda: sample_lines(following, width),
             "diff": lambda: difference_lines(following.spec, self.before, width),
-            "config": lambda: _text_lines(self._config, "spec.yaml cannot be read"),
-            "output": lambda: _text_lines(self._output, "the worker has printed nothing"),
+            "config": lambda: shown(self._config, "spec.yaml cannot be read"),
+            "output": lambda: shown(self._output, "the worker has printed nothing"),
         }
-        return builders[self.tab]()
+        lines = builders[self.tab]()
+        self._matches = matching(lines, self.looked_for)
+        if not self._matches:
+            return lines
+        found = set(self._matches)
+        return [
+            pointed_out(one, self.looked_for) if at in found else one
+            for at, one in enumerate(lines)
+        ]
 
     def _side(self, width: int, height: int) -> Sequence[Line]:
         if self.following is None:
@@ -250,15 +317,16 @@ def side_lines(following: Following, width: int, height: int, now: float) -> lis
             *(line(Span(f" {each}", "warn")) for each in rest),
         ]
     lines += _gpu_lines(following, width)
-    plots: tuple[tuple[str, str, Series], ...] = (
-        ("learning rate", "", following.learning_rate.by_step),
-        ("gradient norm", "", following.grad_norm.by_step),
-        ("tokens a second", "", following.speed.by_step),
+    plots = (
+        ("learning rate", "learning_rate"),
+        ("gradient norm", "grad_norm"),
+        ("tokens a second", "tokens_per_second"),
     )
     rows = (height - len(lines)) // len(plots)
     if rows >= 4 and following.has_steps:
-        for title, unit, series in plots:
-            last = sparkline(series, title, unit, width, rows - 1)
+        for title, name in plots:
+            points = following.curves.series(name).points()
+            last = sparkline(points, title, "", width, rows - 1)
             lines += [rule(width, [last[0]]), *last[1:]]
             lines.append(())
     return lines[:height]
@@ -287,6 +355,10 @@ def _facts(following: Following, now: float) -> list[tuple[str, str]]:
         facts.append(("attempt", str(curves.attempt)))
     if isinstance(start.get("dtype"), str):
         facts.append(("computes", plain(f"{start['dtype']} on {start.get('device', '?')}", 40)))
+    memory = taken(curves.memory or {})
+    if memory:
+        predicted = f" (predicted {size(memory.predicted)})" if memory.predicted else ""
+        facts.append(("memory", f"{size(memory.peak)}{predicted}"))
     if curves.checkpoint_step is not None:
         facts.append(("saved", f"checkpoint at step {curves.checkpoint_step}"))
     if following.is_alive and state.heartbeat:
@@ -299,25 +371,9 @@ def _switch(name: str, words: str, on: bool, click: str) -> Line:
     return (Span(name, "key", click), Span(f" {words}", "strong" if on else "dim", click))
 
 
-def _text_lines(text: str, empty: str) -> list[Line]:
-    return [line(f" {one}") for one in plain_lines(text).splitlines()] or [line(dim(f" {empty}"))]
-
-
 def _read_start(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return file.read(_OUTPUT_TAIL).decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _read_tail(path: Path) -> str:
-    """The end of a file, from a line's start. Progress bars that redraw a line become lines."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(size - _OUTPUT_TAIL, 0))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return text.partition("\n")[2] if size > _OUTPUT_TAIL else text

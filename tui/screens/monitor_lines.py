@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune_tui.core.hardware import Hardware
+from finetune_tui.core.runs.memory_taken import taken
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.runs.words import number as known
 from finetune_tui.core.text import count, duration, percent, plain, size
@@ -242,8 +243,8 @@ def pause_lines(following: Following, width: int) -> list[Line]:
 
 def hardware_line(following: Following, seen: Hardware | None, width: int) -> Line:
     """GPU (or processor), memory and disk: from the run's last event, else from here."""
-    start = following.curves.start or {}
-    parts = hardware_parts(_facts(following, seen), known(start.get("predicted_device")))
+    told = following.curves.memory or following.curves.start or {}
+    parts = hardware_parts(_facts(following, seen), known(told.get("predicted_device")))
     return _flowed(parts, width, 1)[0] if parts else line(dim(" nothing measured yet"))
 
 
@@ -285,6 +286,12 @@ def _finished(following: Following, width: int) -> list[Line]:
     room = width - 16 - 8
     held = strong(size(written)) if written else dim("size unknown")
     lines.append(_fact("adapter", held, dim(f" {clip_left(plain(str(path)), room)}"), width))
+    memory = taken(following.curves.memory or following.curves.ending or {})
+    if memory:
+        name = "GPU memory" if memory.of == "the GPU" else "memory"
+        beside = f", predicted {size(memory.predicted)}: " if memory.predicted else " at the peak"
+        told = dim(beside + memory.miss_words)
+        lines.append(_fact(name, strong(size(memory.peak)), told, width))
     keys = (
         key("o", "the same on your data", "own_data"),
         key("Y", "copy path", "copy_path"),

@@ -1,5 +1,6 @@
 """Place: one of the five rooms of the screen. The app shows one at a time and keeps the others."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.widget import Widget
@@ -24,6 +25,8 @@ class Place(Widget):
     """
 
     title: ClassVar[str] = ""
+    about: ClassVar[str] = ""
+    """What the place is for, in a sentence or two, for its help."""
     actions: ClassVar[tuple[Action, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -51,6 +54,10 @@ class Place(Widget):
     def one_level_out(self) -> bool:
         """Escape: leave the innermost thing that is open; False when there is none."""
         return False
+
+    def help_words(self) -> Sequence[str]:
+        """Paragraphs above the keys in the help: what is under the cursor, then the place."""
+        return [self.about] if self.about else []
 
     def refresh_from_session(self) -> None:
         """Show what the session holds now."""

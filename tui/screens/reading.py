@@ -7,12 +7,15 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from finetune_tui.tui.actions import Action, bindings
-from finetune_tui.tui.widgets.lines import Line, Lines, dim, key, line, rule, strong
+from finetune_tui.tui.actions import ActionGroup, bindings
+from finetune_tui.tui.widgets.lines import Line, dim, line, rule, strong
 from finetune_tui.tui.widgets.report_pane import ReportPane
+from finetune_tui.tui.widgets.status import Footline
+
+_action = ActionGroup("reading")
 
 READING_ACTIONS = (
-    Action("reading.close", ("escape", "q", "h", "left"), "back", "close it", "reading", "close"),
+    _action("close", "escape q h left", "back", "close it", footer=True, shown="esc"),
 )
 
 
@@ -21,7 +24,6 @@ class ReadingScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     ReadingScreen { background: $background; }
-    ReadingScreen #reading-foot { height: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = list(bindings(READING_ACTIONS))
 
@@ -34,15 +36,7 @@ class ReadingScreen(ModalScreen[None]):
         pane = ReportPane(self._top, id="reading")
         pane.text = self._text
         yield pane
-        foot = line(
-            " ",
-            key("esc", "back", "close"),
-            "   ",
-            key("j k spc", "scroll"),
-            "   ",
-            key("y", "copy", "copy"),
-        )
-        yield Lines(lambda _width, _height: [foot], id="reading-foot")
+        yield Footline()
 
     def on_mount(self) -> None:
         self.query_one(ReportPane).focus()
@@ -52,9 +46,3 @@ class ReadingScreen(ModalScreen[None]):
 
     def action_close(self) -> None:
         self.dismiss(None)
-
-    def on_lines_clicked(self, event: Lines.Clicked) -> None:
-        if event.action == "close":
-            self.action_close()
-        elif event.action == "copy":
-            self.query_one(ReportPane).action_copy()

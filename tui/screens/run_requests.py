@@ -1,7 +1,12 @@
 """What a person asks of a run, from the monitor and from the list alike: pause, stop, go on, watch."""
 
+from collections.abc import Callable, Sequence
+
 from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.duplicate import spec_to_edit
+from finetune_tui.core.runs.queue import QueueItem
 from finetune_tui.core.text import plain
+from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.screens.ask import AskScreen, ChoiceScreen, Option
 from finetune_tui.tui.screens.place import Place
 
@@ -45,6 +50,45 @@ def ask_to_stop(place: Place, run: RunDirectory) -> None:
     place.app.push_screen(
         AskScreen(f"Stop {plain(run.short_id)}?", explanation, "stop it"), answered
     )
+
+
+def ask_to_delete(place: Place, runs: Sequence[RunDirectory], agreed: Callable[[], object]) -> None:
+    """The other question: into the bin, from where it comes back."""
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            agreed()
+
+    names = ", ".join(plain(run.short_id, 40) for run in runs[:4])
+    more = f" and {len(runs) - 4} more" if len(runs) > 4 else ""
+    one = "It goes into the bin with its checkpoints; u takes it back."
+    many = "They go into the bin with their checkpoints; u takes them back."
+    explanation = one if len(runs) == 1 else many
+    place.app.push_screen(AskScreen(f"Delete {names}{more}?", explanation, "delete"), answered)
+
+
+def duplicate(place: Place, run: RunDirectory) -> None:
+    """What a run was asked, as the spec in Train: to be changed and started again."""
+
+    def found(spec: Spec) -> None:
+        from finetune_tui.core.models.resolve import find_model
+        from finetune_tui.tui.screens.train import TrainPlace
+
+        for train in place.finetune.query(TrainPlace):
+            train.action_new_run()
+        place.session.monitored = None
+        place.finetune.opening.model(find_model(spec.model_name_or_path), spec, show="train")
+
+    place.finetune.in_thread(lambda: spec_to_edit(run), found, group="duplicate")
+
+
+def queue_up(place: Place, spec: Spec) -> None:
+    """Put a spec at the end of the queue, and have the queue worked off."""
+
+    def queued(item: QueueItem) -> None:
+        place.finetune.say(f"{plain(item.id)} is in the queue; 5 Runs, then Q shows it")
+
+    place.finetune.in_thread(lambda: place.services.enqueue(spec), queued, group="start")
 
 
 def resume(place: Place, run: RunDirectory) -> None:

@@ -9,6 +9,13 @@ from finetune_tui.tui.screens.checks import Check, check_lines, refusal
 from finetune_tui.tui.screens.train_rehearsal import Foresight, next_lines, rehearsal_lines
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Line, Lines, dim, line, rule, wrap
+from finetune_tui.tui.widgets.memory_panel import (
+    memory_keys,
+    memory_lines,
+    memory_title,
+    present_line,
+    simulation_lines,
+)
 from finetune_tui.tui.widgets.settings_form import SettingsForm
 
 _WIDE = 100  # columns from which the checks stand beside the form
@@ -30,7 +37,7 @@ class SettingsView(Widget):
         super().__init__(id=id)
         self._checks: list[Check] = []
         self._foresight = Foresight()
-        self._disk_free: int | None = None
+        self._session: Session | None = None
         self._watched: str | None = None
         self._rows = 0
 
@@ -47,7 +54,7 @@ class SettingsView(Widget):
     ) -> None:
         """foresight: what is known of this spec. watched: the run whose monitor is a key away."""
         self._checks, self._foresight, self._watched = found, foresight, watched
-        self._disk_free = session.hardware.disk_free if session.hardware else None
+        self._session = session
         if not self.form.is_editing:
             self.form.show(session.spec, session.data.rows if session.data else None)
         self._share_height()
@@ -74,26 +81,44 @@ class SettingsView(Widget):
             self.move_child(checks, before=0)
         self._share_height()
 
-    def _check_lines(self, width: int, _height: int) -> Sequence[Line]:
+    def _check_lines(self, width: int, height: int) -> Sequence[Line]:
         tall = self.has_class("-wide")
         lines = [rule(width, [_HEADING]), *check_lines(self._checks, width, 3 if tall else 1)]
         lines += [()] if tall else []
         can_start = refusal(self._checks) is None
         lines += next_lines(self._foresight, can_start, self._watched, width)
+        lines += self._memory_lines(width, tall)
         lines += [()] if tall and self._foresight.rehearsal else []
-        lines += rehearsal_lines(self._foresight, self._disk_free, width, tall)
-        return lines + _advice(width) if tall else lines
+        hardware = self._session.hardware if self._session else None
+        disk_free = hardware.disk_free if hardware else None
+        lines += rehearsal_lines(self._foresight, disk_free, width, tall)
+        return lines + _advice(width, height - len(lines)) if tall else lines
+
+    def _memory_lines(self, width: int, tall: bool) -> list[Line]:
+        """The panel of Layers; over the form only the precision that a run would have."""
+        session = self._session
+        if session is None or not session.estimates:
+            return []
+        if tall:
+            title = rule(width, memory_title(session), memory_keys(session, width, "train"))
+            return [(), title, *memory_lines(session, width, parts=False, table=False)]
+        simulation = session.simulation
+        found = simulation_lines(simulation, session, width) if simulation else []
+        return [present_line(session, width), *found]
 
 
-def _advice(width: int) -> list[Line]:
-    """The guide's rules of thumb, where there is room for them."""
+def _advice(width: int, height: int) -> list[Line]:
+    """As many of the guide's rules of thumb as there is room for."""
     texts = (
         "Targets: attention first, the MLP too when style or format must change.",
         "Rank: start at 8, double until it stops helping.",
         "When the held-out loss rises while the train loss falls, it is learning by heart: "
         "fewer epochs, more dropout, more data.",
     )
-    lines: list[Line] = [(), rule(width, ["rules of thumb"])]
+    lines: list[Line] = []
     for text in texts:
-        lines += [line(dim(f" {words}")) for words in wrap(text, width - 2)]
-    return lines
+        more = [line(dim(f" {words}")) for words in wrap(text, width - 2)]
+        if len(lines) + len(more) + 2 > height:
+            break
+        lines += more
+    return [(), rule(width, ["rules of thumb"]), *lines] if lines else []

@@ -12,32 +12,32 @@ from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.actions import Action
-from finetune_tui.tui.screens.ask import ChoiceScreen
 from finetune_tui.tui.screens.checks import checks, refusal
+from finetune_tui.tui.screens.choosing import ChoosingPlace
 from finetune_tui.tui.screens.following import Following, Reading, RunReader
 from finetune_tui.tui.screens.monitor import Monitor
-from finetune_tui.tui.screens.monitor_difference import Before, run_before
-from finetune_tui.tui.screens.place import Place
+from finetune_tui.tui.screens.monitor_place import MonitorPlace
 from finetune_tui.tui.screens.run_requests import (
-    ask_to_pause,
-    ask_to_stop,
     open_monitor,
-    request,
-    resume,
+    queue_up,
 )
 from finetune_tui.tui.screens.settings import SettingsView
 from finetune_tui.tui.screens.train_actions import MONITOR, SETTINGS, TRAIN_ACTIONS
-from finetune_tui.tui.screens.train_gpus import chosen_gpu, gpu_options
+from finetune_tui.tui.screens.train_gpus import choose_gpu
 from finetune_tui.tui.screens.train_rehearsal import Rehearsing
 from finetune_tui.tui.widgets.lines import Lines
 from finetune_tui.tui.widgets.settings_form import SettingsForm
 from finetune_tui.tui.widgets.status import StatusLine
 
 
-class TrainPlace(Place, can_focus=True):
+class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
     """Shows one of two: the settings, or the monitor of the run that is watched."""
 
     title: ClassVar[str] = "Train"
+    about: ClassVar[str] = (
+        "The settings of the next run, each with its rule of thumb, and what would be in its way; then the"
+        " monitor of the run. A run goes on when the app is closed."
+    )
     actions: ClassVar[tuple[Action, ...]] = TRAIN_ACTIONS
 
     DEFAULT_CSS = """
@@ -46,7 +46,6 @@ class TrainPlace(Place, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.following: Following | None = None
         self.is_watching = False
         self._reader: RunReader | None = None
         self._is_reading = False
@@ -76,7 +75,12 @@ class TrainPlace(Place, can_focus=True):
     def on_hidden(self) -> None:
         if self._timer:
             self._timer.pause()
-        self.finetune.query_one(StatusLine).display = True
+        self._share_status_line(True)
+
+    def _share_status_line(self, shown: bool) -> None:
+        """The monitor says it all itself. There is no line while the app closes."""
+        for status in self.finetune.query(StatusLine):
+            status.display = shown
 
     def refresh_from_session(self) -> None:
         run = self.session.monitored
@@ -86,11 +90,18 @@ class TrainPlace(Place, can_focus=True):
 
     def one_level_out(self) -> bool:
         if self.is_watching:
-            self.action_new_run()
+            if not self.monitor.stop_finding():
+                self.action_new_run()
             return True
-        was_rehearsing = self._rehearsing.is_going_on
-        self._rehearsing.cancel()
-        return was_rehearsing
+        if self._rehearsing.is_going_on:
+            self._rehearsing.cancel()
+            return True
+        return self.leave_simulation()
+
+    def help_words(self) -> list[str]:
+        """Before a run, first of the setting under the cursor."""
+        field = [] if self.is_watching else self.form.help_words()
+        return [*field, *([""] if field else []), self.about]
 
     def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
         if action in SETTINGS:
@@ -117,6 +128,8 @@ class TrainPlace(Place, can_focus=True):
         if action == "resume":
             is_ended = not following.is_alive and not following.may_go_on
             return is_ended and following.no_resume is None
+        if action in ("find_next", "new_run"):
+            return (action == "find_next") is self.monitor.is_finding
         return action != "own_data" or not following.is_alive
 
     # Following a run
@@ -151,7 +164,7 @@ class TrainPlace(Place, can_focus=True):
             if following is not self.following:
                 return
             following.apply(reading)
-            if reading.events:
+            if reading.more:
                 self.call_later(self._read_on, following, reader)
             else:
                 self._is_reading = False
@@ -180,12 +193,13 @@ class TrainPlace(Place, can_focus=True):
             switcher.current = shown
             self.refresh_bindings()
         if in_front:
-            self.finetune.query_one(StatusLine).display = not watching
+            self._share_status_line(not watching)
         if watching and self.following is not None:
             now = self.services.clock()
             self.query_one(Monitor).show(self.following, now, self.session.hardware)
         else:
             watched = plain(self.following.run.short_id) if self.following else None
+            self.cancel_stale_simulation()
             if self.session.manifest is not None:
                 self._rehearsing.look(self.session.current_spec())
             foresight = self._rehearsing.foresight
@@ -272,6 +286,10 @@ class TrainPlace(Place, can_focus=True):
             self.finetune.say_error(error)
             return None
 
+    def action_queue(self) -> None:
+        if spec := self._spec_to_run():
+            queue_up(self, spec)
+
     def action_rehearse(self) -> None:
         spec = None if self._rehearsing.is_going_on else self._spec_to_run()
         if spec is not None:
@@ -281,30 +299,7 @@ class TrainPlace(Place, can_focus=True):
         self._rehearsing.cancel()
 
     def action_gpu(self) -> None:
-        """Choose where it trains; the GPU is kept by its UUID."""
-        hardware = self.session.hardware
-        options = gpu_options(hardware) if hardware else []
-        if not options:
-            why = hardware.gpu_error if hardware else "the machine is being measured"
-            self.finetune.say(
-                f"there is no GPU to choose from: {plain(why or 'none was found', 100)}"
-            )
-            return
-
-        def answered(chosen: str | None) -> None:
-            if chosen is None or hardware is None:
-                return
-            gpu = chosen_gpu(hardware, chosen)
-            self._set(gpus=[gpu.uuid] if gpu and gpu.uuid else [])
-
-        self.app.push_screen(ChoiceScreen("Which GPU?", options), answered)
-
-    def _set(self, **values: object) -> None:
-        try:
-            self.session.change_spec(**values)
-        except UserError as error:
-            self.finetune.say_error(error)
-        self.finetune.session_changed()
+        choose_gpu(self)
 
     # Monitor
 
@@ -313,81 +308,17 @@ class TrainPlace(Place, can_focus=True):
         self._show()
         self.refresh_bindings()
 
-    def action_stop(self) -> None:
-        if self.following:
-            ask_to_stop(self, self.following.run)
-
-    def action_pause(self) -> None:
-        if self.following:
-            ask_to_pause(self, self.following.run)
-
-    def action_go_on(self) -> None:
-        self.action_resume()
-
-    def action_release(self) -> None:
-        if self.following:
-            request(self, self.following.run, "release")
-
-    def action_checkpoint(self) -> None:
-        if self.following:
-            request(self, self.following.run, "checkpoint")
-
-    def action_resume(self) -> None:
-        if self.following:
-            resume(self, self.following.run)
-
-    async def action_own_data(self) -> None:
-        await self.finetune.action_show_place("data")
-
-    def action_toggle_log(self) -> None:
-        self.query_one(Monitor).toggle_log()
-
-    def action_toggle_smooth(self) -> None:
-        self.query_one(Monitor).toggle_smooth()
-
-    def action_toggle_time(self) -> None:
-        self.query_one(Monitor).toggle_time()
-
-    def action_turn_tab(self, by: int) -> None:
-        self.query_one(Monitor).next_tab(by)
-        self._compare()
-
-    def action_show_tab(self, name: str) -> None:
-        self.query_one(Monitor).show_tab(name)
-        self._compare()
-
-    def _compare(self) -> None:
-        """For the diff tab: the run to hold this one against, looked for once."""
-        monitor, following = self.query_one(Monitor), self.following
-        if monitor.tab != "diff" or monitor.before or following is None or following.spec is None:
-            return
-        run, spec = following.run, following.spec
-
-        def found(before: Before) -> None:
-            if following is self.following:
-                monitor.before = before
-                monitor.redraw()
-
-        self.finetune.in_thread(
-            lambda: run_before(run, self.services.list_runs(), spec), found, group="difference"
-        )
-
-    def action_copy_path(self) -> None:
-        if self.following:
-            run = self.following.run
-            path = plain(str(run.adapter if run.adapter.exists() else run.path))
-            self.app.copy_to_clipboard(path)
-            self.finetune.say(f"copied {path}")
-
     # Both
 
     def action_move(self, by: int) -> None:
         if not self.is_watching:
             self.form.move(by)
             return
-        panel = self.query_one("#monitor-panel", Lines)
-        panel.scroll_to(y=panel.scroll_offset.y + by, animate=False, force=True, immediate=True)
-        self.query_one(Monitor).redraw()
+        self.monitor.scroll(by)
+
+    def action_page(self, by: int) -> None:
+        shown = "#monitor-panel" if self.is_watching else "#form-rows"
+        self.action_move(by * max(self.query_one(shown, Lines).size.height - 1, 1))
 
     async def on_lines_clicked(self, message: Lines.Clicked) -> None:
         message.stop()

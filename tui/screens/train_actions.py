@@ -13,7 +13,27 @@ TRAIN_ACTIONS: tuple[Action, ...] = (
     _action(
         "rehearse", "R", "rehearse", "a few real steps, to know memory, time and disk", footer=True
     ),
+    _action("fit", "F", "fit", "what would fit on this GPU, best first", footer=True, shown="F"),
+    _action(
+        "simulate",
+        "M",
+        "simulate",
+        "step the model without weights: its memory to the byte, and where the peak lies",
+        footer=True,
+        shown="M",
+    ),
+    _action("undo", "u", "undo", "undo the last change of what trains or of a setting"),
+    _action("redo", "U", "redo", "redo what was undone", shown="U"),
+    _action(
+        "card",
+        "C",
+        "card",
+        "hold memory against a card that is not here",
+        footer=True,
+        shown="C",
+    ),
     _action("gpu", "d", "GPU…", "choose the GPU, by what is free on it", footer=True),
+    _action("queue", "Q", "queue", "put these settings in the queue, to run in their turn"),
     _action("watch", "w", "watch", "the monitor of the run that was watched last", footer=True),
     _action("pause", "p", "pause…", "hold, or checkpoint and let go of the machine", footer=True),
     _action(
@@ -32,16 +52,28 @@ TRAIN_ACTIONS: tuple[Action, ...] = (
     _action("last_tab", "left_square_bracket", "tab", "the tab before", "turn_tab(-1)"),
     _action("difference", "D", "diff", "what differs from the run before", "show_tab('diff')"),
     _action("output", "l", "output", "what the worker printed", "show_tab('output')"),
+    _action("find", "slash", "find", "find words in what this tab shows", footer=True),
+    _action("find_next", "n", "next", "the next of what was found", "find_next(1)", footer=True),
+    _action("find_before", "N", "before", "the one before of what was found", "find_next(-1)"),
+    _action("pager", "L", "pager", "all of what this tab shows, in $PAGER"),
     _action("copy_path", "Y", "copy path", "copy the path of the adapter, or of the run"),
     _action("down", "j down", "down", "down a line", "move(1)"),
     _action("up", "k up", "up", "up a line", "move(-1)"),
+    _action("page_down", "pagedown ctrl+d", "page down", "a page down", "page(1)"),
+    _action("page_up", "pageup ctrl+u", "page up", "a page up", "page(-1)"),
+    _action("zoom", "plus", "zoom", "the whole height for the text below, or back"),
     _action("top", "g home", "top", "to the first line", "move(-100000)"),
     _action("bottom", "G end", "bottom", "to the last line", "move(100000)"),
 )
 
 
 # The methods that only work while the settings are shown, and those of the monitor.
-SETTINGS = frozenset({"start", "edit", "turn", "watch", "rehearse", "gpu"})
+SETTINGS = frozenset(
+    {
+        *("fit", "simulate", "card", "undo", "redo", "start", "edit"),
+        *("turn", "watch", "rehearse", "gpu", "queue"),
+    }
+)
 MONITOR = frozenset(
     {
         "pause",
@@ -58,5 +90,9 @@ MONITOR = frozenset(
         "turn_tab",
         "show_tab",
         "copy_path",
+        "find",
+        "find_next",
+        "pager",
+        "zoom",
     }
 )

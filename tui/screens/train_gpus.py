@@ -1,10 +1,15 @@
 """Which GPU: a list with what is free on each and what others hold of it."""
 
+from typing import TYPE_CHECKING
+
 from finetune_tui.core.hardware import Gpu, Hardware
 from finetune_tui.core.text import plain, size
-from finetune_tui.tui.screens.ask import Option
+from finetune_tui.tui.screens.ask import ChoiceScreen, Option
 from finetune_tui.tui.screens.monitor_hardware import others_words
 from finetune_tui.tui.watching import short_gpu
+
+if TYPE_CHECKING:
+    from finetune_tui.tui.screens.place import Place
 
 ANY = "0"
 _MOST = 9  # one digit each; a person with more names them in the settings
@@ -19,6 +24,28 @@ def gpu_options(hardware: Hardware) -> list[Option]:
 def chosen_gpu(hardware: Hardware, key: str) -> Gpu | None:
     """The GPU of an option; None for no choice."""
     return _numbered(hardware).get(key)
+
+
+def choose_gpu(place: "Place") -> None:
+    """Ask where it trains; the GPU is kept by its UUID."""
+    session = place.session
+    hardware = session.hardware
+    options = gpu_options(hardware) if hardware else []
+    if not options:
+        why = hardware.gpu_error if hardware else "the machine is being measured"
+        words = f"there is no GPU to choose from: {plain(why or 'none was found', 100)}"
+        place.finetune.say(f"{words}; C compares with a card")
+        return
+
+    def answered(chosen: str | None) -> None:
+        if chosen is None or hardware is None:
+            return
+        gpu = chosen_gpu(hardware, chosen)
+        session.card = None  # memory is held against the GPU that was just chosen
+        session.change_spec(gpus=[gpu.uuid] if gpu and gpu.uuid else [])
+        place.finetune.session_changed()
+
+    place.app.push_screen(ChoiceScreen("Which GPU?", options), answered)
 
 
 def _numbered(hardware: Hardware) -> dict[str, Gpu]:

@@ -208,9 +208,11 @@ def measured(rehearsal: Rehearsal, spec: Spec, disk_free: int | None) -> list[tu
 
 
 def _memory(rehearsal: Rehearsal) -> str:
-    if rehearsal.peak_reserved:
-        return f"{size(rehearsal.peak_reserved)} of the GPU"
-    return f"{size(rehearsal.peak_memory)} of memory" if rehearsal.peak_memory else "unknown"
+    found = rehearsal.taken
+    if found is None:
+        return "unknown"
+    predicted = f" ({size(found.predicted)} predicted)" if found.predicted else ""
+    return f"{size(found.peak)} of {found.of}{predicted}"
 
 
 def _seconds(seconds: float) -> str:

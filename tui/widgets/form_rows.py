@@ -46,10 +46,10 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "speed",
         (
             *("gradient_checkpointing", "optim", "chunked_loss", "use_liger_kernel"),
-            *("torch_compile", "tf32", "use_cpu", "gpus"),
+            *("torch_compile", "tf32", "use_cpu", "gpus", "memory_check"),
         ),
     ),
-    ("saving", ("save_steps", "save_total_limit", "report_to", "name", "seed")),
+    ("saving", ("save_steps", "save_total_limit", "report_to", "name", "note", "tags", "seed")),
 )
 # Chosen in other places, or not a setting.
 _ELSEWHERE = frozenset({"task", "model_name_or_path", "preset", "modules"})

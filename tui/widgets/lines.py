@@ -158,14 +158,14 @@ class Lines(ScrollView):
 
     DEFAULT_CSS = """
     Lines { height: 1fr; overflow-x: hidden; overflow-y: auto; background: $background; }
-    Lines .lines--dim { color: $muted; }
+    Lines .lines--dim { color: $muted; text-style: $muted-style; }
     Lines .lines--strong { text-style: bold; }
     Lines .lines--good { color: $success; }
     Lines .lines--warn { color: $warning; }
     Lines .lines--bad { color: $error; text-style: bold; }
     Lines .lines--accent { color: $accent; }
     Lines .lines--under { text-style: bold underline; }
-    Lines .lines--rule { color: $line; }
+    Lines .lines--rule { color: $line; text-style: $muted-style; }
     Lines .lines--cursor { text-style: reverse; }
     Lines .lines--key { color: $accent; text-style: bold; }
     """

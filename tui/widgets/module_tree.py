@@ -149,8 +149,8 @@ class ModuleTree(Lines, can_focus=True):
 
     DEFAULT_CSS = """
     ModuleTree { overflow-y: auto; }
-    ModuleTree .tree--cursor { background: $cursor; }
-    ModuleTree .tree--marked { background: $mark; }
+    ModuleTree .tree--cursor { background: $cursor; text-style: $cursor-style; }
+    ModuleTree .tree--marked { background: $mark; text-style: $mark-style; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"tree--cursor", "tree--marked"}
 

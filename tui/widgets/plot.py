@@ -1,20 +1,19 @@
 """Where the dots of a curve go: scaling, bucketing to pixel columns, ticks. No widgets here.
 
-A cell holds 2 × 4 braille dots ("pixels"). Whatever the number of points, a frame looks only at the
-smallest and largest value of each pixel column, found through blocks whose extremes are kept.
+A cell holds 2 × 4 braille dots ("pixels"). A frame looks only at the smallest and largest value of
+each pixel column; a series holds some thousands of entries, however long the run is.
 """
 
 import math
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from finetune_tui.core.runs.series import Points
+
 DOTS_ACROSS = 2
 DOTS_DOWN = 4
-_BLOCK = 32
-_DENSE = 4 * _BLOCK  # points per pixel column from which a column begins at a block's edge
 _BRAILLE = 0x2800
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _CLOCK_STEPS = (
@@ -32,93 +31,6 @@ _RIGHT = [
     sum(bit for place, bit in enumerate((0x80, 0x20, 0x10, 0x08)) if dots >> place & 1)
     for dots in range(16)
 ]
-
-
-class Series:
-    """Points in order of x; unknown values (None, NaN) are left out."""
-
-    __slots__ = ("_highs", "_lows", "xs", "ys")
-
-    def __init__(self) -> None:
-        self.xs = array("d")
-        self.ys = array("d")
-        self._lows = array("d")
-        self._highs = array("d")
-
-    def __len__(self) -> int:
-        return len(self.xs)
-
-    @property
-    def last(self) -> float | None:
-        return self.ys[-1] if self.ys else None
-
-    def append(self, x: float, y: float | None) -> None:
-        if y is None or not math.isfinite(y):
-            return
-        if self.xs and x < self.xs[-1]:
-            x = self.xs[-1]  # a clock that was set back
-        index = len(self.xs)
-        self.xs.append(x)
-        self.ys.append(y)
-        if index % _BLOCK == 0:
-            self._lows.append(y)
-            self._highs.append(y)
-        else:
-            self._lows[-1] = min(self._lows[-1], y)
-            self._highs[-1] = max(self._highs[-1], y)
-
-    def truncate(self, length: int) -> None:
-        """Forget all points from index `length` on."""
-        if length >= len(self.xs):
-            return
-        xs, ys = (
-            self.xs[length // _BLOCK * _BLOCK : length],
-            self.ys[length // _BLOCK * _BLOCK : length],
-        )
-        for points in (self.xs, self.ys):
-            del points[length // _BLOCK * _BLOCK :]
-        for extremes in (self._lows, self._highs):
-            del extremes[length // _BLOCK :]
-        for x, y in zip(xs, ys, strict=True):
-            self.append(x, y)
-
-    def extremes(self, start: int, end: int) -> tuple[float, float]:
-        """The smallest and largest y of points `start` up to but not including `end`."""
-        first, last = -(-start // _BLOCK), end // _BLOCK
-        if first >= last:
-            inside = self.ys[start:end]
-            return min(inside), max(inside)
-        lows, highs = self._lows[first:last], self._highs[first:last]
-        if start % _BLOCK or end % _BLOCK:
-            edges = self.ys[start : first * _BLOCK] + self.ys[last * _BLOCK : end]
-            lows, highs = lows + edges, highs + edges
-        return min(lows), max(highs)
-
-
-def series_of(xs: Iterable[float], ys: Iterable[float | None]) -> Series:
-    made = Series()
-    for x, y in zip(xs, ys, strict=True):
-        made.append(x, y)
-    return made
-
-
-class Smoother:
-    """An exponential mean that starts unbiased, as plots of training loss usually show."""
-
-    def __init__(self, weight: float = 0.95) -> None:
-        self._weight = weight
-        self._mean = 0.0
-        self._left = 1.0
-
-    def next(self, value: float) -> float:
-        self._mean = self._weight * self._mean + (1 - self._weight) * value
-        self._left *= self._weight
-        return self._mean / (1 - self._left)
-
-
-def smoothed(series: Series) -> Series:
-    smoother = Smoother()
-    return series_of(series.xs, map(smoother.next, series.ys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +55,7 @@ class Axis:
         return 0 if share <= 0 else top if share >= 1 else round(share * top)
 
 
-def axis_over(series: Sequence[Series], pixels: int, log: bool = False) -> Axis | None:
+def axis_over(series: Sequence[Points], pixels: int, log: bool = False) -> Axis | None:
     """An axis that shows every y, with a little air; None when there is nothing to show.
 
     A log axis is asked for only; where a value is not above 0 the axis is linear.
@@ -165,22 +77,17 @@ Column = tuple[float, float] | None
 """The smallest and largest value of one pixel column; None where no point lies."""
 
 
-def columns_of(series: Series, low: float, high: float, pixels: int) -> list[Column]:
-    """The series cut into pixel columns over x from `low` to `high`; every point there is in one.
-
-    Where points are many a column begins at the edge of a block, less than a pixel from its place.
-    """
+def columns_of(series: Points, low: float, high: float, pixels: int) -> list[Column]:
+    """The series cut into pixel columns over x from `low` to `high`; every point there is in one."""
     if pixels < 1:
         return []
     width = (high - low) / max(pixels - 1, 1) or 1.0
-    xs, total = series.xs, len(series)
-    snap = _BLOCK if total >= _DENSE * pixels else 1
+    xs = series.xs
     columns: list[Column] = []
     start = bisect_left(xs, low)
     stop = bisect_right(xs, high)
     for pixel in range(1, pixels + 1):
         end = stop if pixel == pixels else bisect_left(xs, low + (pixel - 0.5) * width, start, stop)
-        end = end if end == stop else max(end // snap * snap, start)
         columns.append(series.extremes(start, end) if end > start else None)
         start = end
     return columns

@@ -8,7 +8,7 @@ from textual.message import Message
 
 from finetune_tui.core.text import count, size
 from finetune_tui.core.tuning.presets import ResolvedPreset
-from finetune_tui.tui.actions import Action, bindings
+from finetune_tui.tui.actions import Action, ActionGroup, bindings
 from finetune_tui.tui.preset_rows import PresetRow, PresetsKey, preset_rows, presets_key
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, line, rule, wrap
 
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 _WIDE = 46
 _WORDS = 5  # lines kept for what the one under the cursor is for
 
+_action = ActionGroup("presets")
+
 PRESET_ACTIONS = (
-    Action("presets.down", ("j", "down"), "down", "next preset", "presets", "move(1)"),
-    Action("presets.up", ("k", "up"), "up", "preset before", "presets", "move(-1)"),
-    Action(
-        "presets.choose",
-        ("enter", "space"),
-        "choose",
-        "train what this preset says",
-        "presets",
-        "choose",
-        footer=True,
-        shown="⏎",
+    _action("down", "j down", "down", "next preset", "move(1)"),
+    _action("up", "k up", "up", "preset before", "move(-1)"),
+    _action("page_down", "pagedown ctrl+d", "page down", "ten presets on", "move(10)"),
+    _action("page_up", "pageup ctrl+u", "page up", "ten presets back", "move(-10)"),
+    _action("top", "g home", "top", "first preset", "move(-1000000)"),
+    _action("bottom", "G end", "bottom", "last preset", "move(1000000)"),
+    _action(
+        "choose", "enter space", "choose", "train what this preset says", footer=True, shown="⏎"
     ),
 )
 

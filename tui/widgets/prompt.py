@@ -8,13 +8,22 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Input, Label
 
+from finetune_tui.tui.actions import ActionGroup, bindings
+
 Answer = Callable[[str], None]
+
+_action = ActionGroup("prompt")
+
+PROMPT_ACTIONS = (
+    _action("take_back", "escape", "back", "take the question back"),
+    _action("complete", "tab", "complete", "the rest of the name, as suggested"),
+)
 
 
 class PromptLine(Horizontal):
@@ -25,10 +34,7 @@ class PromptLine(Horizontal):
     PromptLine Label { padding: 0 1; color: $accent; text-style: bold; width: auto; }
     PromptLine Input { width: 1fr; background: $background; padding: 0; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "take_back", "back", show=False),
-        Binding("tab", "complete", "complete", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings(PROMPT_ACTIONS))
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,44 +1,27 @@
 """A report to read: Markdown as scrolling lines, made beside the screen."""
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from finetune_tui.tui.actions import Action, bindings
+from finetune_tui.tui.actions import Action, ActionGroup, bindings
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line
 from finetune_tui.tui.widgets.markdown import markdown_lines
 
+if TYPE_CHECKING:
+    from finetune_tui.tui.app import FinetuneApp
+
+_action = ActionGroup("report")
+
 REPORT_ACTIONS = (
-    Action("report.down", ("j", "down"), "down", "further down", "report", "scroll_by(1)"),
-    Action("report.up", ("k", "up"), "up", "further up", "report", "scroll_by(-1)"),
-    Action(
-        "report.page_down",
-        ("pagedown", "space", "ctrl+d"),
-        "page",
-        "one page down",
-        "report",
-        "scroll_page(1)",
-        footer=True,
-        shown="spc",
+    _action("down", "j down", "down", "further down", "scroll_by(1)"),
+    _action("up", "k up", "up", "further up", "scroll_by(-1)"),
+    _action(
+        "page_down", "pagedown space ctrl+d", "page", "one page down", "scroll_page(1)", True, "spc"
     ),
-    Action(
-        "report.page_up",
-        ("pageup", "ctrl+u"),
-        "page up",
-        "one page up",
-        "report",
-        "scroll_page(-1)",
-    ),
-    Action("report.top", ("g", "home"), "top", "first line", "report", "scroll_by(-1000000)"),
-    Action(
-        "report.bottom",
-        ("G", "shift+g", "end"),
-        "bottom",
-        "last line",
-        "report",
-        "scroll_by(1000000)",
-        shown="G end",
-    ),
-    Action("report.copy", ("y",), "copy", "copy it as Markdown", "report", "copy", footer=True),
+    _action("page_up", "pageup ctrl+u", "page up", "one page up", "scroll_page(-1)"),
+    _action("top", "g home", "top", "first line", "scroll_by(-1000000)"),
+    _action("bottom", "G end", "bottom", "last line", "scroll_by(1000000)"),
+    _action("copy", "y", "copy", "copy it as Markdown", footer=True),
 )
 
 Top = Callable[[int, str], Iterable[Line]]
@@ -74,7 +57,7 @@ class ReportPane(Lines, can_focus=True):
         self.action_scroll_by(by * max(self.size.height - 2, 1))
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self.text)
+        cast("FinetuneApp", self.app).copy(self.text, "the report as Markdown")
 
     def on_mouse_scroll_down(self) -> None:
         self.action_scroll_by(3)

@@ -1,108 +1,125 @@
-"""The table of runs: only what is seen is read from the disk and drawn, so that thousands cost nothing."""
+"""The table of runs: a row each, columns by the width there is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from textual.geometry import Region, Size
-
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.core.runs.liveness import Liveness, derived_status
-from finetune_tui.core.text import plain
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, difference, dim, fit, line
+from finetune_tui.core.runs.listing import RunFacts
+from finetune_tui.tui.widgets.lines import Line, Span, dim, fit, line
 from finetune_tui.tui.widgets.plot import number
+from finetune_tui.tui.widgets.rows import Rows
+from finetune_tui.tui.widgets.run_lines import RUN_CLASSES, glyph_of, run_css, run_style
 from finetune_tui.tui.widgets.status_mark import status_span
 
-_FULL_IDS = 110  # columns from which a run's whole name has room
-_NARROW = 60
+_NARROW, _WIDE, _WIDEST = 60, 110, 150  # columns of the terminal
+_MARK = 2
+_FIXED = {"run": 6, "status": 12, "step": 10, "eval": 7, "made": 13}
+_SHARES = {"name": 4, "model": 4, "preset": 4, "tags": 3, "note": 9}
+_COLUMNS = ("run", "name", "model", "preset", "tags", "note", "status", "step", "eval", "made")
+_SHOWN = {
+    _NARROW: ("run", "name", "status", "step"),
+    _WIDE: ("run", "name", "model", "status", "step", "eval", "made"),
+    _WIDEST: tuple(column for column in _COLUMNS if column != "note"),
+}
+SORTS_OF = {
+    "name": ("name",),
+    "model": ("model",),
+    "preset": ("preset",),
+    "status": ("status",),
+    "step": ("step",),
+    "eval": ("eval loss", "best loss"),
+    "made": ("newest", "oldest"),
+}
+"""What a click on a column's head sorts by, in turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What a row says of a run."""
+class Columns:
+    """Cells of each column that is shown, in order, the space after it among them."""
 
-    model: str
-    preset: str
-    liveness: Liveness
-    step: int | None
-    total_steps: int | None
-    eval_loss: float | None
-    created: float | None
+    cells: dict[str, int]
 
 
-def read_facts(run: RunDirectory, now: float) -> RunFacts:
-    """A row's facts from the run's state file. Never raises."""
-    state = run.state()
-    return RunFacts(
-        model=plain(state.model or "", 60),
-        preset=plain(state.preset or "", 60),
-        liveness=derived_status(state, now),
-        step=state.step,
-        total_steps=state.total_steps,
-        eval_loss=state.eval_loss,
-        created=state.created,
-    )
+def columns_for(width: int) -> Columns:
+    """Below 60 columns name and state only; tags and the note where there is room for them."""
+    shown = next((columns for below, columns in _SHOWN.items() if width < below), _COLUMNS)
+    room = width - _MARK - sum(_FIXED.get(column, 0) for column in shown)
+    growing = [column for column in shown if column in _SHARES]
+    whole = sum(_SHARES[column] for column in growing)
+    cells = {}
+    for column in shown:
+        cells[column] = _FIXED.get(column) or max(room * _SHARES[column] // whole, 1)
+    cells[growing[-1]] += room - sum(cells[column] for column in growing)
+    return Columns(cells)
 
 
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """Cells of the columns that give way; the others are fixed."""
-
-    run: int
-    model: int
-    preset: int
-    created: int
-
-
-_STATUS, _STEP, _EVAL, _CREATED = 12, 10, 6, 13
-
-
-def widths(width: int) -> Widths:
-    """Below 60 columns model, preset and day are left out."""
-    if width < _NARROW:
-        return Widths(6, 0, 0, 0)
-    run = 34 if width >= _FULL_IDS else 6
-    left = max(width - run - _STATUS - _STEP - _EVAL - _CREATED - 2, 0)
-    preset = min(left * 3 // 5, 24)
-    return Widths(run, left - preset, preset, _CREATED)
+def header_line(width: int, sort: str = "newest") -> Line:
+    """The heads of the columns, each a click; an arrow stands at the one that is sorted by."""
+    spans: list[Span | Line] = [" " * _MARK]  # type: ignore[list-item]
+    for column, cells in columns_for(width).cells.items():
+        sorts = SORTS_OF.get(column, ())
+        words = column.upper() + _arrow(column, sort)
+        click = f"sort_column('{column}')" if sorts else ""
+        style = "strong" if words[-1] in "▾▴" else "dim"
+        spans.append(fit((Span(words[:cells], style, click),), cells))
+    return line(*spans)
 
 
-def header_line(width: int) -> Line:
-    at = widths(width)
-    return _row(
-        at, *(dim(word) for word in ("RUN", "MODEL", "PRESET", "STATUS", "STEP", "EVAL", "MADE"))
-    )
+def _arrow(column: str, sort: str) -> str:
+    """Which way a column falls."""
+    if sort not in SORTS_OF.get(column, ()):
+        return ""
+    return "▾" if sort in ("newest", "step") else "▴"
 
 
-def run_line(run: RunDirectory, facts: RunFacts | None, width: int, now: float) -> Line:
-    """One run; before its state was read, its name alone."""
-    at = widths(width)
-    name = Span(plain(run.id if width >= _FULL_IDS else run.short_id), "strong")
-    if facts is None:
-        return _row(at, name, *[dim("…")] + [Span("")] * 5)
-    steps = "" if facts.step is None else str(facts.step)
-    if facts.total_steps:
-        steps = f"{steps or 0}/{facts.total_steps}"
-    return _row(
-        at,
-        name,
-        Span(facts.model if width >= _FULL_IDS else facts.model.rpartition("/")[2]),
-        Span(facts.preset or ("by hand" if facts.model else "")),
-        status_span(facts.liveness.status),
-        Span(steps),
-        Span("" if facts.eval_loss is None else number(facts.eval_loss)),
-        dim(_day(facts.created, now)),
-    )
+def run_line(facts: RunFacts, width: int, now: float, place: int | None = None) -> Line:
+    """One run. place: the how-manieth it was marked, None when it is not."""
+    mark = Span("  ")
+    if place is not None:
+        mark = Span(f"{glyph_of(place)} ", f"{run_style(place)} strong")
+    columns = columns_for(width).cells
+    cells = [fit((_cell(facts, column, width, now),), size - 1) for column, size in columns.items()]
+    return line(mark, *(part for cell in cells for part in (cell, " ")))
 
 
-def _row(at: Widths, *columns: Span) -> Line:
-    sizes = (at.run, at.model, at.preset, _STATUS, _STEP, _EVAL, at.created)
-    shown = [(span, size) for span, size in zip(columns, sizes, strict=True) if size]
-    cells = [fit((span,), size - 1) for span, size in shown]
-    return line(" ", *(part for cell in cells for part in (cell, " ")))
+def _cell(facts: RunFacts, column: str, width: int, now: float) -> Span:
+    if column == "run":
+        return Span("–" if facts.run.number is None else facts.short_id, "strong")
+    if column == "name":
+        return Span(facts.name) if facts.name else dim(unnamed(facts))
+    if column == "model":
+        return Span(facts.model if width >= _WIDEST else facts.model.rpartition("/")[2])
+    if column == "preset":
+        return Span(facts.preset or ("by hand" if facts.model else ""))
+    if column == "tags":
+        return Span(" ".join(facts.tags), "accent")
+    if column == "note":
+        return dim(facts.note)
+    if column == "status":
+        return status_span(facts.liveness.status)
+    if column == "step":
+        return Span(_steps(facts))
+    if column == "eval":
+        return Span("" if facts.eval_loss is None else number(facts.eval_loss))
+    return dim(day_words(facts.created, now))
 
 
-def _day(seconds: float | None, now: float) -> str:
+def unnamed(facts: RunFacts) -> str:
+    """What stands for a name that was never given: the folder's own, without its number."""
+    if facts.run.number is None:
+        return facts.id
+    return facts.id.removeprefix(facts.short_id).removeprefix("-")
+
+
+def _steps(facts: RunFacts) -> str:
+    step = "" if facts.step is None else str(facts.step)
+    if facts.total_steps and facts.step != facts.total_steps:
+        step = f"{facts.step or 0}/{facts.total_steps}"
+    return step
+
+
+def day_words(seconds: float | None, now: float) -> str:
     """'06:12' today, else '31 Dec 06:12'."""
     if seconds is None:
         return ""
@@ -111,71 +128,49 @@ def _day(seconds: float | None, now: float) -> str:
     return time.strftime("%H:%M" if today else "%d %b %H:%M", at)
 
 
-class RunTable(Lines):
-    """A cursor over runs. The place reads the facts of `in_view` and hands them to `know`."""
+class RunTable(Rows):
+    """A cursor over the runs as they are filtered and sorted, and marks on some of them."""
+
+    DEFAULT_CSS = run_css("RunTable")
+    COMPONENT_CLASSES = RUN_CLASSES
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.runs: Sequence[RunDirectory] = ()
-        self.cursor = 0
-        self._facts: dict[RunDirectory, RunFacts] = {}
-        self._drawn: dict[int, Line] = {}
+        super().__init__(self._line, id=id)
+        self.runs: Sequence[RunFacts] = ()
+        self.marks: list[RunDirectory] = []
+        self.range_from: int | None = None
         self._now = 0.0
 
     @property
-    def selected(self) -> RunDirectory | None:
-        return self.runs[self.cursor] if self.runs else None
+    def selected(self) -> RunFacts | None:
+        return self.runs[self.cursor] if self.cursor < len(self.runs) else None
 
-    def facts(self, run: RunDirectory) -> RunFacts | None:
-        return self._facts.get(run)
+    @property
+    def seen(self) -> list[RunDirectory]:
+        """The runs in view."""
+        return [self.runs[index].run for index in self.in_view]
 
-    def set_runs(self, runs: Sequence[RunDirectory]) -> None:
-        """The cursor stays on its run."""
-        selected = self.selected
-        self.runs = runs
-        if selected is not None and selected in runs:
-            self.cursor = runs.index(selected)
-        self.cursor = min(self.cursor, max(len(runs) - 1, 0))
-        self.update()
+    def show_runs(self, runs: Sequence[RunFacts], now: float) -> None:
+        """The cursor stays on its run as long as it is there."""
+        before = self.selected
+        self.runs, self._now = runs, now
+        at = self.cursor
+        if before is not None and not (at < len(runs) and runs[at].run == before.run):
+            at = next((index for index, facts in enumerate(runs) if facts.run == before.run), at)
+        self.show(len(runs), at)
 
-    def in_view(self) -> Sequence[RunDirectory]:
-        top = self.scroll_offset.y
-        return self.runs[top : top + self.size.height]
+    @property
+    def in_range(self) -> range:
+        """The rows from where a range began to the cursor; none without one."""
+        if self.range_from is None:
+            return range(0)
+        ends = sorted((min(self.range_from, max(self.count - 1, 0)), self.cursor))
+        return range(ends[0], ends[1] + 1)
 
-    def know(self, facts: Mapping[RunDirectory, RunFacts], now: float) -> None:
-        self._facts.update(facts)
-        self._now = now
-        self.update()
-
-    def move(self, by: int) -> None:
-        self.cursor = min(max(self.cursor + by, 0), max(len(self.runs) - 1, 0))
-        self.reveal(self.cursor)
-        self.update()
-
-    def remake(self) -> None:
-        """Only the rows in view are made."""
-        width, top = self.size.width, self.scroll_offset.y
-        if self.virtual_size != Size(width, len(self.runs)):
-            self.virtual_size = Size(width, len(self.runs))
-        regions = []
-        for row in range(self.size.height):
-            now = self.line_at(top + row)
-            changed = difference(self._drawn.get(top + row, ()), now)
-            if changed:
-                regions.append(Region(changed[0], row, changed[1] - changed[0], 1))
-            self._drawn[top + row] = now
-        if regions:
-            self.refresh(*regions)
-
-    def line_at(self, index: int) -> Line:
-        if index >= len(self.runs):
-            return ()
-        run = self.runs[index]
-        shown = fit(
-            run_line(run, self._facts.get(run), self.size.width, self._now), self.size.width
-        )
-        return (
-            tuple(span._replace(style="cursor") for span in shown)
-            if index == self.cursor
-            else shown
-        )
+    def _line(self, index: int, width: int) -> Line:
+        facts = self.runs[index]
+        place = self.marks.index(facts.run) if facts.run in self.marks else None
+        made = run_line(facts, width, self._now, place)
+        if index in self.in_range:
+            return (Span("┃ ", "accent"), *made[1:]) if place is None else made
+        return made

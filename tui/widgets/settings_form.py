@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.tui.actions import ActionGroup, bindings
 from finetune_tui.tui.widgets.form_rows import (
     NAME,
     edit_text,
@@ -21,8 +22,16 @@ from finetune_tui.tui.widgets.form_rows import (
     moved,
     reason_words,
     rows,
+    value_words,
 )
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line, wrap
+
+_action = ActionGroup("field")
+
+FIELD_ACTIONS = (
+    _action("set", "enter", "set", "take this value", "submit", footer=True, shown="⏎"),
+    _action("leave", "escape", "as it was", "leave the value as it was", footer=True),
+)
 
 
 class FieldInput(Input):
@@ -31,7 +40,7 @@ class FieldInput(Input):
     class Left(Message):
         """The person left without accepting."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "back", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings(FIELD_ACTIONS))
 
     def action_leave(self) -> None:
         self.post_message(self.Left())
@@ -84,6 +93,15 @@ class SettingsForm(Vertical):
     @property
     def field_name(self) -> str:
         return self._rows[self.cursor].title
+
+    def help_words(self) -> list[str]:
+        """All that is known of the field under the cursor, a paragraph each."""
+        field = self._rows[self.cursor].field
+        if field is None:
+            return []
+        value = value_words(self._spec, field.name)
+        about = help_words(self._spec, field, self._data_rows)
+        return [f"{field.name} is {value}: {about}", f"{limits(field)}; {reason_words(field)}"]
 
     def show(self, spec: Spec, data_rows: int | None = None) -> None:
         """data_rows: the usable rows of the training files, when they have been read."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-from finetune_tui.core.text import count, percent, plain, size
+from finetune_tui.core.text import count, percent, plain
 from finetune_tui.tui.actions import ACTIONS, Action
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, key, line, spread, wrap
+from finetune_tui.tui.widgets.memory_words import verdict_words
 
 if TYPE_CHECKING:
     from finetune_tui.tui.app import FinetuneApp
@@ -60,23 +61,28 @@ class StatusLine(_FrameLine):
     """Model · preset · precision · trainable · memory against what is free."""
 
     def __init__(self) -> None:
-        super().__init__(lambda _width, _height: (status_line(self.finetune.session),))
+        super().__init__(lambda width, _height: (status_line(self.finetune.session, width),))
 
 
-def status_line(session: "Session") -> Line:
-    """What is being worked on, in one line."""
+def status_line(session: "Session", width: int = 10_000) -> Line:
+    """What is being worked on, in one line; where room is short, its title and its memory."""
     if session.manifest is None:
         return line(" ", dim("no model open: choose one in 1 Model"))
-    parts: list[Line] = [line(Span(short_title(session.title or ""), "strong"))]
-    parts.append(line(preset_words(session)))
-    if session.precision:
-        parts.append(line(session.precision.value))
+    title = line(Span(short_title(session.title or ""), "strong"))
     share = percent(session.trainable, session.manifest.parameters)
-    parts.append(line(f"{count(session.trainable)} {share}"))
-    if session.estimate:
-        parts.append(memory_words(session.estimate.device, session.free_bytes, session.fits))
+    preset, trainable = line(preset_words(session)), line(f"{count(session.trainable)} {share}")
+    precision = line(session.precision.value if session.precision else "")
+    memory = verdict_words(session) if session.estimate else ()
+    for between in ((preset, precision, trainable), (precision, trainable), (precision,)):
+        whole = _joined(title, *between, memory)
+        if cells(whole) <= width:
+            return whole
+    return _joined(title, memory)
+
+
+def _joined(*parts: Line) -> Line:
     joined: list[str | Span | Line] = [" "]
-    for index, part in enumerate(parts):
+    for index, part in enumerate(part for part in parts if part):
         joined += [dim(" · "), part] if index else [part]
     return line(*joined)
 
@@ -90,15 +96,6 @@ def preset_words(session: "Session") -> str:
     if session.preset is None:
         return "chosen by hand" if session.selection.choices else "nothing chosen"
     return f"{session.preset} (changed)" if session.is_changed else session.preset
-
-
-def memory_words(device: int, free: int | None, fits: bool | None) -> Line:
-    """`8.9/23.1G fits`."""
-    if free is None:
-        return line(size(device))
-    number = size(device).removesuffix("G")
-    verdict = Span("fits", "good") if fits else Span("NO", "bad")
-    return line(f"{number}/{size(free)} ", verdict)
 
 
 class Footline(_FrameLine):
@@ -133,19 +130,24 @@ class Footline(_FrameLine):
         return [start, *(line("   " if wrong else " ", each) for each in rest)]
 
     def _keys(self, width: int) -> Line:
-        last = line(key("?", "keys", "app.help"), " ")
+        """As many as there is room for; the way to all of them is always the last."""
+        *others, last = [self._entry(action) for action in self._reachable()] or [()]
         kept: Line = line(" ")
-        for action in self._reachable():
-            entry = key(action.key_words, action.words, f"app.perform('{action.id}')")
-            if cells(kept) + cells(entry) + cells(last) + 2 > width:
+        for entry in others:
+            if cells(kept) + cells(entry) + cells(last) + 3 > width:
                 break
             kept = line(kept, entry, "  ")
-        return line(kept, last)
+        return line(kept, last, " ")
 
-    def _reachable(self) -> Iterator[Action]:
-        seen = set()
+    def _entry(self, action: Action) -> Line:
+        words = self.finetune.keymap.words(action)
+        return key(words, action.words, f"app.perform('{action.id}')")
+
+    def _reachable(self) -> list[Action]:
+        """What can be done now and belongs here, the innermost first, without its doubles."""
+        found = {}
         for active in self.screen.active_bindings.values():
             action = ACTIONS.get(active.binding.id or "")
-            if action and action.footer and active.enabled and action.id not in seen:
-                seen.add(action.id)
-                yield action
+            if action and action.footer and active.enabled:
+                found[action.id] = action
+        return list(found.values())

@@ -18,6 +18,8 @@ _MARKS: Mapping[Status, tuple[str, str]] = {
     Status.DEAD: ("✗", "bad"),
     Status.BROKEN: ("✗", "bad"),
     Status.ELSEWHERE: ("?", "warn"),
+    Status.FOREIGN: ("–", "dim"),
+    Status.NEWER: ("?", "warn"),
 }
 
 

@@ -232,6 +232,8 @@ def kernel_workspaces(func: Any, args: Any, result: Any) -> Iterator[int]:
         yield result.numel() * (4 + 2 + (0 if result.dtype is torch.float16 else 2))
     elif name == "bitsandbytes::int8_vectorwise_quant":
         yield 3 * args[0].numel()  # the absolute values, and which of them are outliers
+    elif name == "bitsandbytes::int8_vectorwise_dequant":
+        yield result.numel() * result.element_size()  # times the scales, before the constant
     elif name == "aten::_scaled_dot_product_flash_attention_backward":
         yield _flash_backward(args[1], args[2])
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from finetune_tui.core.memory.simulation.recall import Recall
 from finetune_tui.core.memory.trace import Part, Phase, Trace
 
 _ADD = torch.ops.aten.add.Tensor
@@ -27,8 +28,8 @@ class Ledger(TorchDispatchMode):
     blocks_at: the name of the list of blocks, which tells loss and first and last block apart.
     vocabulary: results with so many columns are logits.
     workspaces: (operation, arguments, result) → bytes that a GPU kernel takes for the time it runs.
-    beat: called now and then; what it raises ends the step. sums_in_place: gradients are summed as autograd
-    does it, not as it does it while someone looks on.
+    beat: called now and then with words that begin with `doing`; what it raises ends the step.
+    sums_in_place: gradients are summed as autograd does it, not as it does it while someone looks on.
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class Ledger(TorchDispatchMode):
         blocks_at: str = "",
         blocks: int = 0,
         workspaces: Callable[[Any, Any, Any], Iterable[int]] | None = None,
-        beat: Callable[[], None] | None = None,
+        beat: Callable[[str], None] | None = None,
         sums_in_place: bool = True,
     ) -> None:
         super().__init__()
         self.trace = Trace()
         self.phase = Phase.LOADING
         self.recomputing = 0
+        self.doing = ""
         self._device = device
         self._vocabulary = vocabulary
         self._blocks_at = f"{blocks_at}."
@@ -52,6 +54,7 @@ class Ledger(TorchDispatchMode):
         self._workspaces = workspaces
         self._beat = beat
         self._operations = 0
+        self._run = Recall().run if device == "meta" else _run
         self._sole = _sole_references() if sums_in_place else (0, 0)
         self._live: dict[int, tuple[int, Any]] = {}  # storage → its number and the weak reference
         self._modules: list[str] = []
@@ -61,12 +64,12 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._operations += 1
-        if self._beat is not None and self._operations % _BEAT == 0:
-            self._beat()
         where = self._where()
+        if self._beat is not None and self._operations % _BEAT == 0:
+            self._beat(self._words(where))
         if func is _ADD and self._sums_in_place(args):
             return args[0].add_(args[1])
-        result = func(*args, **(kwargs or {}))
+        result = self._run(func, args, kwargs or {})
         operation = (where, func._schema.name.removeprefix("aten::"))
         if isinstance(result, torch.Tensor):
             self._see(result, operation)
@@ -124,6 +127,8 @@ class Ledger(TorchDispatchMode):
         is_last = left.endswith(f"{self._blocks_at}{self._blocks - 1}")
         if is_last and self.phase is Phase.FORWARD:
             self.phase = Phase.LOSS
+        elif not self._modules and self.phase is Phase.LOSS:
+            self.phase = Phase.LOSS_BACKWARD
 
     def _mark(self, name: str) -> None:
         self._from.append(torch._C._autograd._get_sequence_nr())
@@ -141,6 +146,14 @@ class Ledger(TorchDispatchMode):
             name = self._names[at] if at >= 0 else ""
             self._follow(name)
         return name
+
+    def _words(self, where: str) -> str:
+        """How far it is: 'step 1 of 2, backward, block 12 of 32'."""
+        words = [self.doing, self.phase.value.partition(" ")[0]]
+        block = self._block(where)
+        if block is not None:
+            words.append(f"block {block + 1} of {self._blocks}")
+        return ", ".join(filter(None, words))
 
     def _follow(self, name: str) -> None:
         """The phase of the backward pass."""
@@ -190,6 +203,10 @@ class Ledger(TorchDispatchMode):
     def _gone(self, key: int, number: int, _: Any) -> None:
         del self._live[key]
         self.trace.release(number, self.phase)
+
+
+def _run(func: Any, args: Any, kwargs: Any) -> Any:
+    return func(*args, **kwargs)
 
 
 def _references(tensor: Any) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """What events add up to."""
 
-import time
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune_tui.core.runs.curves import SERIES, Curves
+from finetune_tui.core.runs.series import MOST
 from finetune_tui.core.runs.words import event_words
 from finetune_tui.core.text import plain
 
@@ -26,6 +26,12 @@ def fed(*events: dict[str, Any]) -> Curves:
     return curves
 
 
+def points(curves: Curves, name: str) -> list[list[float]]:
+    """Steps and values."""
+    shown = curves.series(name).points()
+    return [list(shown.xs), list(shown.lasts)]
+
+
 def test_steps_become_series() -> None:
     curves = fed(
         {"t": 5.0, "kind": "started", "model": "demo", "attempt": 1, "total_steps": 40},
@@ -33,8 +39,8 @@ def test_steps_become_series() -> None:
         step(2, 1.5, epoch=0.1),
         evaluation(2, 1.7),
     )
-    assert [list(part) for part in curves.series("loss")] == [[1, 2], [2.0, 1.5]]
-    assert [list(part) for part in curves.series("eval_loss")] == [[2], [1.7]]
+    assert points(curves, "loss") == [[1, 2], [2.0, 1.5]]
+    assert points(curves, "eval_loss") == [[2], [1.7]]
     assert curves.latest("grad_norm") == 0.5
     assert (curves.last_step, curves.total_steps, curves.started) == (2, 40, 5.0)
     assert curves.best == (2, 1.7)
@@ -49,7 +55,7 @@ def test_resuming_drops_what_came_after_the_checkpoint() -> None:
         {"t": 2.0, "kind": "resumed", "step": 120, "checkpoint": "step-000120"},
     )
     assert curves.last_step == 120
-    assert list(curves.series("loss")[0]) == list(range(1, 121))
+    assert points(curves, "loss")[0] == list(range(1, 121))
     assert curves.best == (100, 0.9)
     curves.feed([step(121, 7.0)])
     assert curves.latest("loss") == 7.0
@@ -58,7 +64,7 @@ def test_resuming_drops_what_came_after_the_checkpoint() -> None:
 def test_recovering_from_a_checkpoint_drops_what_came_after_it() -> None:
     recovered = {"kind": "recovered", "step": 1, "what": "out of memory"}
     curves = fed(step(1, 0.9), step(2, 0.8), recovered, step(2, 0.7))
-    assert list(curves.series("loss")[1]) == [0.9, 0.7]
+    assert points(curves, "loss")[1] == [0.9, 0.7]
 
 
 def test_a_release_is_an_ending_and_a_hold_is_none() -> None:
@@ -70,19 +76,19 @@ def test_a_release_is_an_ending_and_a_hold_is_none() -> None:
 
 def test_a_run_that_begins_again_without_a_word_goes_back_too() -> None:
     curves = fed(step(1), step(2), step(3, 9.0), step(2, 5.0))
-    assert [list(part) for part in curves.series("loss")] == [[1, 2], [1.0, 5.0]]
+    assert points(curves, "loss") == [[1, 2], [1.0, 5.0]]
 
 
 def test_reading_a_file_twice_gives_the_same_curve() -> None:
     events = [{"t": 1.0, "kind": "started", "attempt": 1}, step(1), step(2), evaluation(2, 0.3)]
     once, twice = fed(*events), fed(*events, *events)
-    assert all(once.series(name) == twice.series(name) for name in SERIES)
+    assert all(points(once, name) == points(twice, name) for name in SERIES)
     assert list(once.log) == list(twice.log)
 
 
 def test_an_unknown_loss_leaves_a_gap() -> None:
     curves = fed(step(1), step(2, None), step(3))
-    assert list(curves.series("loss")[0]) == [1, 3]
+    assert points(curves, "loss")[0] == [1, 3]
     assert curves.last_step == 3
 
 
@@ -106,40 +112,44 @@ def test_endings_phases_and_measurements() -> None:
     assert curves.last_heard == 3.0
 
 
-def test_buckets_hold_extremes() -> None:
-    curves = fed(*(step(number, float(number % 10)) for number in range(1, 101)))
-    buckets = curves.buckets("loss", 10)
-    assert len(buckets) == 10
-    assert all(bucket and (bucket.low, bucket.high) == (0.0, 9.0) for bucket in buckets)
-    assert curves.buckets("loss", 4, first=1, last=400)[1:] == [None] * 3
-    assert Curves().buckets("loss", 3) == [None] * 3
+def test_seconds_and_tokens_are_those_of_training() -> None:
+    """What was waited is no training, and a run that goes on from a checkpoint does not count twice."""
+
+    def at(time: float, number: int) -> dict[str, Any]:
+        return step(number, tokens=100 * number) | {"t": time}
+
+    curves = fed({"t": 0.0, "kind": "started", "attempt": 1}, at(10.0, 1), at(12.0, 2))
+    assert curves.seconds == 12.0
+    curves.feed([{"t": 500.0, "kind": "continued"}, at(502.0, 3), at(504.0, 4)])
+    assert curves.seconds == 16.0
+    assert curves.pace == 2.0
+    curves.feed(
+        [{"t": 900.0, "kind": "started", "attempt": 2}, {"t": 901.0, "kind": "resumed", "step": 2}]
+    )
+    assert (curves.seconds, curves.tokens) == (12.0, 200)
+    curves.feed([at(903.0, 3)])
+    assert list(curves.series("loss").points("seconds").xs) == [10.0, 12.0, 15.0]
+    assert list(curves.series("loss").points("tokens").xs) == [100, 200, 300]
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 1000), st.floats(-5, 5)), unique_by=lambda p: p[0]),
-    st.integers(1, 200),
-    st.integers(-10, 1010) | st.none(),
-    st.integers(-10, 1010) | st.none(),
-)
-def test_buckets_lose_no_extreme(
-    points: list[tuple[int, float]], columns: int, first: int | None, last: int | None
-) -> None:
-    curves = fed(*(step(number, loss) for number, loss in sorted(points)))
-    buckets = [bucket for bucket in curves.buckets("loss", columns, first, last) if bucket]
-    steps, values = curves.series("loss")
-    start = (steps[0] if steps else 0) if first is None else first
-    end = max((steps[-1] if steps else 0) if last is None else last, start)
-    shown = [value for at, value in zip(steps, values, strict=True) if start <= at <= end]
-    assert (
-        (min(shown), max(shown), shown[-1])
-        == (
-            min(bucket.low for bucket in buckets),
-            max(bucket.high for bucket in buckets),
-            buckets[-1].last,
-        )
-        if shown
-        else not buckets
+    st.lists(
+        st.tuples(st.sampled_from(["eval", "resumed"]), st.integers(1, 30), st.integers(0, 5)),
+        max_size=30,
     )
+)
+def test_the_best_is_the_first_lowest_of_what_was_not_taken_back(
+    events: list[tuple[str, int, int]],
+) -> None:
+    curves = Curves()
+    kept: list[tuple[int, float]] = []
+    for kind, number, loss in events:
+        after = number - 1 if kind == "eval" else number
+        kept = [each for each in kept if each[0] <= after]
+        if kind == "eval":
+            kept.append((number, float(loss)))
+        curves.feed([{"t": 1.0, "kind": kind, "step": number, "eval_loss": float(loss)}])
+    assert curves.best == min(kept, key=lambda each: (each[1], each[0]), default=None)
 
 
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just([1, {}])
@@ -166,10 +176,9 @@ NAMES = [
 def test_no_event_does_harm(events: list[tuple[str, dict[str, Any]]]) -> None:
     curves = fed(*({"kind": kind, **fields} for kind, fields in events))
     for name in SERIES:
-        steps, values = curves.series(name)
+        steps, values = points(curves, name)
         assert len(steps) == len(values)
-        assert list(steps) == sorted(set(steps))
-        curves.buckets(name, 80)
+        assert steps == sorted(steps)
     assert all(line.text == plain(line.text) for line in curves.log)
 
 
@@ -232,12 +241,10 @@ def test_events_in_words(event: dict[str, Any], words: str | None) -> None:
     assert event_words(event) == words
 
 
-def test_a_hundred_thousand_steps_stay_small() -> None:
+def test_a_hundred_thousand_steps_stay_small_and_keep_their_peak() -> None:
     curves = Curves()
-    curves.feed(step(number, 1.0 / number) for number in range(1, 100_001))
-    start = time.perf_counter()
-    buckets = curves.buckets("loss", 160)
-    print(f"bucketing 100 000 points: {1000 * (time.perf_counter() - start):.2f} ms")
-    steps, values = curves.series("loss")
-    assert len(buckets) == 160
-    assert steps.itemsize * len(steps) + values.itemsize * len(values) == 1_600_000
+    curves.feed(step(number, 99.0 if number == 77_777 else 1.0) for number in range(1, 100_001))
+    shown = curves.series("loss").points()
+    assert len(shown) <= MOST
+    assert max(shown.highs) == 99.0
+    assert abs(shown.xs[shown.highs.index(99.0)] - 77_777) < 100_000 / (MOST / 2)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune_tui.core.runs import events as module
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import (
     EventReader,
@@ -105,17 +106,19 @@ def test_whatever_lines_hold_and_however_they_arrive_whole_events_are_read_once(
 
 
 def test_polling_in_small_pieces_reads_everything_and_skips_what_is_too_long(
-    events_path: Path,
+    events_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_LONGEST", 3000)
     with EventWriter(events_path) as writer:
         writer.write("step", step=1)
+        writer.write("sample", reply="x" * 1000)
         writer.write("sample", reply="x" * 5000)
         writer.write("step", step=2)
     reader = EventReader(events_path)
     found = []
     while events := reader.poll(limit=200):
         found += events
-    assert [event.get("step") for event in found] == [1, 2]
+    assert [event.get("step") for event in found] == [1, None, 2]
     assert reader.broken_lines == 1
 
 

@@ -92,11 +92,12 @@ def test_ten_thousand_runs_and_broken_ones_are_listed(home: Path) -> None:
     start = time.perf_counter()
     found = list_runs(home)
     print(f"listing {len(found)} runs: {time.perf_counter() - start:.3f} s")
-    assert len(found) == 10_002
-    assert [run.id for run in found[:2]] == ["r10001", "r10000-x"]
+    assert len(found) == 10_003
+    assert [run.id for run in found[:3]] == ["r10002-loop", "r10001", "r10000-x"]
     assert found[-1].id == "by hand"
-    assert found[0].liveness().status is Status.BROKEN
-    assert found[1].summary()["status"] == "broken"
+    assert found[1].liveness().status is Status.BROKEN
+    assert found[0].summary()["status"] == "broken"
+    assert found[2].summary()["status"] == "foreign"
     assert find_run(home, "9999").id == "r9999-x"
 
 

@@ -408,6 +408,19 @@ def test_a_supervisor_that_cannot_begin_is_an_error_at_once(run: RunDirectory) -
         start_run(run, command=["true"])
 
 
+def test_a_pipe_in_the_place_of_a_request_blocks_nobody(run: RunDirectory) -> None:
+    os.mkfifo(run.requests / "stop")
+    with pytest.raises(UserError, match="the request cannot be written"):
+        drop_request(run, "stop")
+
+
+def test_a_pipe_in_the_place_of_the_log_blocks_nobody(run: RunDirectory) -> None:
+    os.mkfifo(run.log_path)
+    with pytest.raises(WorkFailed, match="the supervisor cannot be started"):
+        start_run(run, command=["true"])
+    assert not is_locked(run)
+
+
 def test_a_supervisor_that_dies_at_once_is_an_error(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

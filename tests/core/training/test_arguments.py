@@ -90,7 +90,6 @@ def test_every_choice_of_optim_is_tested_here() -> None:
         ("max_steps", 7, "max_steps", 7),
         ("max_grad_norm", 0.3, "max_grad_norm", 0.3),
         ("weight_decay", 0.02, "weight_decay", 0.02),
-        ("gradient_checkpointing", True, "activation_checkpointing", True),
         ("neftune_noise_alpha", 5, "neftune_noise_alpha", 5),
         ("neftune_noise_alpha", 0, "neftune_noise_alpha", None),
         ("torch_compile", True, "torch_compile", True),

@@ -178,7 +178,7 @@ def test_memory_that_runs_out_with_one_row_is_an_end_with_remedies(make_run: Mak
     failed = finish(run, faults=[{"at": "batch", "n": 5, "do": "oom", "rows": 0}])[-1]
     assert [e["micro_batch_to"] for e in events(run, "recovered")] == [1]
     assert failed["kind"] == "failed"
-    assert "one row at a time" in failed["message"]
+    assert "with one row at a time; predicted were " in failed["message"]
     assert "gradient_checkpointing" in failed["hint"]
     assert wait_for(run, "checkpoint")["step"] == 2
 

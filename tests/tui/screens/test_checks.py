@@ -105,7 +105,17 @@ def test_memory_is_held_against_what_is_free_on_the_gpu() -> None:
     assert by_name(session)["memory"].verdict == "good"
     small = dataclasses.replace(GPU, free=2**30)
     session.hardware = dataclasses.replace(HARDWARE, gpus=(small,), gpu_error=None)
-    assert by_name(session)["memory"].words.startswith("too little")
+    check = by_name(session)["memory"]
+    assert (check.verdict, check.words[:12]) == ("bad", "does not fit")
+    session.change_spec(memory_check=False)
+    assert by_name(session)["memory"].verdict == "warn"
+    assert "F finds what does" in check.words
+    estimate = session.estimate
+    assert estimate is not None
+    tight = dataclasses.replace(GPU, free=estimate.device)
+    session.hardware = dataclasses.replace(HARDWARE, gpus=(tight,), gpu_error=None)
+    check = by_name(session)["memory"]
+    assert (check.verdict, check.words[:7]) == ("warn", "may fit")
     silent = dataclasses.replace(GPU, free=None)
     session.hardware = dataclasses.replace(HARDWARE, gpus=(silent,), gpu_error=None)
     assert "unknown" in by_name(session)["memory"].words
@@ -150,7 +160,7 @@ def test_what_was_rehearsed_counts_instead_of_the_estimate() -> None:
     session.hardware = dataclasses.replace(HARDWARE, gpus=(GPU,), gpu_error=None)
     session.change_spec(use_cpu=False)
     found = {check.about: check for check in checks(session, None, REHEARSAL)}
-    assert found["memory"].words == "9.1G of GPU0 memory measured, 23.0G free (others unseen)"
+    assert found["memory"].words == "9.6G measured, GPU0 has 23.0G free (others unseen)"
     assert found["disk"].words == "41.0G free, needs 409M"
 
 

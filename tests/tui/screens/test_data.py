@@ -22,6 +22,7 @@ from finetune_tui.tui.screens.data_counting import CountState
 from finetune_tui.tui.screens.data_lines import fact_lines, length_lines, token_lines
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Lines, cells, text_of
+from finetune_tui.tui.widgets.status import Footline
 from tests.tui.runs_fixture import demo_session, fixed_services, settle, show
 from tests.tui.tokens_fixture import count_words
 
@@ -115,7 +116,7 @@ async def test_a_data_set_of_the_hub_keeps_its_name(home: Path) -> None:
     app = FinetuneApp(fixed_services(home, read_data=read), Session())
     async with app.run_test(size=(80, 24)) as pilot:
         await show(pilot, "data")
-        app._read_data("hf://datasets/owner/name")
+        app.opening.data("hf://datasets/owner/name")
         await settle(pilot)
     assert list(asked[0]) == ["hf://datasets/owner/name"]
 
@@ -392,3 +393,43 @@ async def test_borders_between_tokens_are_shown_when_asked(home: Path) -> None:
         await pilot.press("b")
         await settle(pilot)
         assert "What│ is│ 1?│ x│<|endoftext|>" in example(app)
+
+
+async def test_words_are_found_in_the_pane_and_n_goes_on(home: Path) -> None:
+    path = write(
+        home / "t.jsonl", {"prompt": "a", "completion": "x\n" * 60 + "needle\n" + "y\n" * 30}
+    )
+    app = FinetuneApp(fixed_services(home), session_with(path))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "data")
+        await pilot.press("n")  # an example, while nothing is looked for
+        await settle(pilot)
+        pane = app.query_one("#data-example", Lines)
+        before = list(pane.lines)[1:]
+        await pilot.press("slash", *"NEEDLE", "enter")
+        await settle(pilot)
+        assert [text_of(one) for one in pane.lines][1:] == [text_of(one) for one in before]
+        assert list(pane.lines)[1:] != before
+        assert pane.scroll_offset.y > 0
+        assert "1 line · n next" in app.query_one(Footline).words
+        await pilot.press("y")
+        await settle(pilot)
+        assert "needle" in (home / "copied.txt").read_text()
+        await pilot.press("escape")
+        await settle(pilot)
+        assert list(pane.lines)[1:] == before
+        await pilot.press("tab")
+        await settle(pilot)
+        assert app.query_one("#data-report").display
+
+
+async def test_one_pane_can_have_the_whole_width(home: Path) -> None:
+    app = FinetuneApp(fixed_services(home), session_with(answers(home / "t.jsonl")))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await show(pilot, "data")
+        await pilot.press("plus")
+        await settle(pilot)
+        assert app.query_one("#data-report").size.width == 120
+        await pilot.press("plus")
+        await settle(pilot)
+        assert app.query_one("#data-report").size.width < 70

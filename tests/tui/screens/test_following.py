@@ -1,5 +1,10 @@
+import os
+import time
 from pathlib import Path
 
+import pytest
+
+from finetune_tui.core.runs import reading
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.requests import drop_request, take_requests
 from finetune_tui.core.runs.state import Status
@@ -25,11 +30,16 @@ def followed(run: RunDirectory) -> tuple[Following, RunReader]:
 
 
 def catch_up(following: Following, reader: RunReader) -> None:
+    """One look more than there was anything new: what was only skimmed is then exact."""
     while True:
-        reading = reader.read(NOW)
-        following.apply(reading)
-        if not reading.events:
+        found = reader.read(NOW)
+        following.apply(found)
+        if not found.more and found.history is None:
             return
+
+
+def steps(following: Following, name: str) -> list[float]:
+    return list(following.curves.series(name).points().xs)
 
 
 def test_a_run_is_followed_while_it_is_written(home: Path) -> None:
@@ -39,8 +49,8 @@ def test_a_run_is_followed_while_it_is_written(home: Path) -> None:
     append(run, training(61, 176))
     catch_up(following, reader)
     assert following.step == 176
-    assert len(following.loss.by_step) == len(following.loss.by_time) == 176
-    assert list(following.eval_loss.by_step.xs) == [50, 100, 150]
+    assert len(steps(following, "loss")) == 176
+    assert steps(following, "eval_loss") == [50, 100, 150]
 
 
 def test_time_left_is_that_of_the_steps_left_at_the_last_pace(home: Path) -> None:
@@ -60,15 +70,15 @@ def test_a_resumed_run_loses_what_came_after_its_checkpoint(home: Path) -> None:
     ]
     following, reader = followed(make_run(home, events, attempt=2))
     assert following.step == 100
-    assert list(following.eval_loss.by_step.xs) == [50, 100]
-    before = following.seconds[-1]
+    assert steps(following, "eval_loss") == [50, 100]
+    before = following.curves.seconds
     again = [{**event, "t": event["t"] + 1100} for event in training(101, 140)]
     append(following.run, again)
     catch_up(following, reader)
     assert following.step == 140
-    assert list(following.loss.by_step.xs) == list(range(1, 141))
+    assert steps(following, "loss") == list(range(1, 141))
     # The pause between the attempts is no time of training.
-    assert following.seconds[-1] - before < 200
+    assert following.curves.seconds - before < 200
 
 
 def test_a_broken_line_and_foreign_types_do_no_harm(home: Path) -> None:
@@ -83,7 +93,7 @@ def test_a_broken_line_and_foreign_types_do_no_harm(home: Path) -> None:
         file.write('{"kind": "step", "st')
     following, _ = followed(run)
     assert following.step == 3
-    assert len(following.loss.by_step) == 0
+    assert steps(following, "loss") == []
 
 
 def test_stopping_is_known_from_the_request_until_the_end(home: Path) -> None:
@@ -142,3 +152,47 @@ def test_a_finished_run_says_why_it_cannot_go_on(home: Path) -> None:
     assert not following.is_alive
     assert following.no_resume is not None
     assert "finished" in following.no_resume
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "state.json", "spec.yaml", "requests"])
+@pytest.mark.parametrize("what", ["pipe", "device", "loop", "folder", "missing"])
+def test_whatever_lies_in_its_folder_a_run_can_be_opened(home: Path, name: str, what: str) -> None:
+    """A pipe would be waited for, a device may never end."""
+    run = make_run(home, [*preparation(), *training(1, 20)])
+    path = run.path / name
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "loop":
+        path.symlink_to(path)
+    elif what == "folder":
+        path.mkdir()
+    began = time.perf_counter()
+    following, _ = followed(run)
+    assert time.perf_counter() - began < 5
+    assert following.step == (0 if name == "events.jsonl" else 20)
+    assert (following.spec is None) == (name == "spec.yaml")
+    assert (following.state.status is Status.BROKEN) == (name == "state.json")
+
+
+def test_a_long_run_is_shown_at_once_and_made_exact_beside_the_screen(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_SHORT", 2**14)
+    monkeypatch.setattr(reading, "_TAIL", 2**12)
+    monkeypatch.setattr(reading, "_STEPS", 50)
+    run = make_run(home, [*preparation(), *training(1, 300), *ending()], status=Status.FINISHED)
+    following, reader = Following(run), RunReader(run)
+    following.apply(reader.read(NOW))
+    assert following.step == 300
+    assert len(steps(following, "loss")) < 150
+    assert steps(following, "eval_loss") == [50, 100, 150, 200, 250, 300]
+    rows = [row.name for row in following.phases.rows]
+    catch_up(following, reader)
+    assert steps(following, "loss") == list(range(1, 301))
+    assert [row.name for row in following.phases.rows] == rows

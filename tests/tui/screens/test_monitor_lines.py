@@ -33,6 +33,7 @@ from tests.tui.runs_fixture import (
     ending,
     hardware,
     make_run,
+    memory,
     preparation,
     samples,
     started,
@@ -120,6 +121,23 @@ def test_what_was_predicted_stands_beside_what_is_used(home: Path) -> None:
     start = {**started(), "predicted_device": int(8.9 * 2**30)}
     following = follow(home, [start, hardware(gpu=True)])
     assert "9.1/24.0G (predicted 8.9G, yours" in text_of(hardware_line(following, None, 80))
+
+
+def test_what_was_predicted_of_the_real_batch_counts_once_it_is_known(home: Path) -> None:
+    start = {**started(), "predicted_device": int(20.3 * 2**30)}
+    following = follow(home, [start, *training(1, 2), memory(gpu=True), hardware(gpu=True)])
+    assert "9.1/24.0G (predicted 8.9G, yours" in text_of(hardware_line(following, None, 80))
+    side = words(side_lines(following, 40, 30, NOW))
+    assert "memory   9.1G (predicted 8.9G)" in side
+
+
+def test_in_the_end_the_peak_stands_beside_the_prediction(home: Path) -> None:
+    events = [*preparation(), *training(1, 300, 0.3), *ending()]
+    on_gpu = memory(NOW - 2, "end", gpu=True)
+    following = follow(home, [*events[:-1], on_gpu, events[-1]], status=Status.FINISHED)
+    text = words(outcome_lines(following, 80))
+    assert "GPU memory   9.1G, predicted 8.9G: 2.2% more" in text
+    assert "memory: 9.1G of the GPU at the peak" in words(log_lines(following, 80))
 
 
 def test_only_the_gpu_that_was_chosen_is_shown(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Train and Runs as pictures, at the sizes that matter."""
+"""Train as pictures, at the sizes that matter."""
 
 import dataclasses
 import json
@@ -30,6 +30,7 @@ from tests.tui.runs_fixture import (
     fixed_services,
     hardware,
     make_run,
+    memory,
     preparation,
     samples,
     settle,
@@ -109,6 +110,7 @@ MONITORED: dict[str, tuple[list[Event], dict[str, Any]]] = {
             *training(1, 90),
             recovered(),
             *training(91, 176),
+            memory(gpu=True),
             *looks(),
             hardware(gpu=True),
         ],
@@ -208,7 +210,14 @@ def test_settings(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None
 
 
 def foreseen(_spec: Spec) -> tuple[Rehearsal, Prediction]:
-    on_cpu = dataclasses.replace(REHEARSAL, peak_allocated=None, peak_reserved=None)
+    on_cpu = dataclasses.replace(
+        REHEARSAL,
+        peak_allocated=None,
+        peak_reserved=None,
+        peak_device=REHEARSAL.peak_memory,
+        predicted_reserved=None,
+        predicted_device=int(2.8 * 2**30),
+    )
     return on_cpu, Prediction(17_400.0, 3_600.0, "from the rehearsal")
 
 
@@ -253,23 +262,3 @@ def test_a_value_that_is_refused(snap_compare: Snap, home: Path) -> None:
 
 def test_nothing_to_start(snap_compare: Snap, home: Path) -> None:
     assert picture(snap_compare, home, Session(), "train", (80, 24))
-
-
-@pytest.mark.parametrize("size", MONITOR_SIZES, ids=size_name)
-def test_runs(snap_compare: Snap, home: Path, size: tuple[int, int]) -> None:
-    for number, (events, state) in enumerate(MONITORED.values(), start=1):
-        make_run(home, events, name=f"r{number}-demo-structured-output", **state)
-    make_run(
-        home,
-        name="r99-phi-2",
-        model="microsoft/phi-2",
-        preset=None,
-        host="other-box",
-        heartbeat=NOW - 40,
-        created=NOW - 3 * 86400,
-    )
-    assert picture(snap_compare, home, demo_session(), "runs", size, "j")
-
-
-def test_no_runs(snap_compare: Snap, home: Path) -> None:
-    assert picture(snap_compare, home, demo_session(), "runs", (80, 24))

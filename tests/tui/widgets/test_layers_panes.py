@@ -10,7 +10,6 @@ from finetune_tui.tui.preset_rows import preset_rows, presets_key
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.details import details_lines
 from finetune_tui.tui.widgets.lines import text_of
-from finetune_tui.tui.widgets.memory_panel import bar_text, memory_lines, memory_title
 from finetune_tui.tui.widgets.preset_list import preset_lines, why_lines
 from finetune_tui.tui.widgets.prompt import complete_path
 from finetune_tui.tui.widgets.tree_figures import Figures
@@ -84,38 +83,6 @@ def test_what_a_family_does_in_its_own_way_is_said(model: str, label: str, says:
     assert says in details(session, label)
 
 
-def test_memory_against_what_is_free(session: Session) -> None:
-    session.hardware = hardware()
-    assert memory_title(session) == ("GPU0", "free 23.1G")
-    fp32, bf16, *_ = [text_of(line) for line in memory_lines(session, 38, parts=False)]
-    assert fp32.startswith(" fp32 ██")
-    assert fp32.endswith("▶  32.3G NO")
-    assert bf16.startswith(">bf16 ██")
-    assert bf16.endswith("22.0G NO")
-    assert len(fp32) <= 38
-
-
-def test_memory_without_a_gpu_is_sizes_only(session: Session) -> None:
-    session.hardware = hardware(gpu=False)
-    assert memory_title(session) == ("no GPU here", "sizes only")
-    assert not any("fits" in text_of(line) for line in memory_lines(session, 38, parts=False))
-
-
-def test_the_parts_are_named_and_the_last_key_has_a_sign(session: Session) -> None:
-    session.toggle(["lm_head"])
-    *_, last_key, parts = [text_of(line) for line in memory_lines(session, 48, parts=True)]
-    assert "last key: −" in last_key
-    assert parts.split()[::2] == ["base", "train", "acts", "logits", "rest", "G"]
-
-
-@pytest.mark.parametrize(
-    ("share", "bar"),
-    [(0, "░░░░"), (0.5, "██░░"), (0.53, "██▏░"), (1, "████"), (1.01, "███▶"), (9, "███▶")],
-)
-def test_bars(share: float, bar: str) -> None:
-    assert bar_text(share, 4) == bar
-
-
 def test_presets_show_what_they_train_and_where_the_advice_is_from(session: Session) -> None:
     session.hardware = hardware()
     key = presets_key(session)
@@ -124,7 +91,7 @@ def test_presets_show_what_they_train_and_where_the_advice_is_from(session: Sess
     lines = [text_of(line) for line in preset_lines(rows, session.preset, 0, True, True)]
     shown = {words[0]: words for words in (line.strip("▌ ●").split() for line in lines)}
     assert list(shown) == list(PRESETS)
-    assert shown["structured-output"] == ["structured-output", "8.29M", "22.0G", "guide"]
+    assert shown["structured-output"] == ["structured-output", "8.29M", "22.3G", "guide"]
     assert next(line for line in lines if "●" in line).split()[1] == "structured-output"
     assert "controls what attends to what" in text_of(why_lines(rows[0].resolved, 80)[0])
 

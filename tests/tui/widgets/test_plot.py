@@ -6,17 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finetune_tui.core.runs.series import NO_POINTS, Points, Series
 from finetune_tui.tui.widgets.plot import (
     DOTS_DOWN,
     Axis,
-    Series,
     axis_over,
     braille,
     columns_of,
     dots_of,
     number,
-    series_of,
-    smoothed,
     x_ticks,
     y_ticks,
 )
@@ -24,18 +22,11 @@ from finetune_tui.tui.widgets.plot import (
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400)
 
 
-def by_index(values: list[float]) -> Series:
-    return series_of(range(len(values)), values)
-
-
-@given(VALUES, st.integers(0, 400), st.integers(1, 400))
-def test_extremes_of_any_part_are_those_of_its_values(
-    values: list[float], start: int, length: int
-) -> None:
-    start = min(start, len(values) - 1)
-    end = min(start + length, len(values))
-    part = values[start:end]
-    assert by_index(values).extremes(start, end) == (min(part), max(part))
+def by_index(values: list[float]) -> Points:
+    series = Series()
+    for index, value in enumerate(values):
+        series.append(index, index, index, value)
+    return series.points()
 
 
 @given(VALUES, st.integers(1, 300))
@@ -44,29 +35,6 @@ def test_every_point_lies_in_one_column(values: list[float], pixels: int) -> Non
     columns = [column for column in columns_of(series, 0, len(values) - 1, pixels) if column]
     assert min(low for low, _ in columns) == min(values)
     assert max(high for _, high in columns) == max(values)
-
-
-@given(VALUES, st.integers(0, 400), VALUES)
-def test_a_series_cut_short_is_as_if_the_rest_had_never_come(
-    values: list[float], kept: int, more: list[float]
-) -> None:
-    series = by_index(values)
-    series.truncate(kept)
-    kept = min(kept, len(values))
-    for index, value in enumerate(more):
-        series.append(kept + index, value)
-    whole = values[:kept] + more
-    assert list(series.ys) == whole
-    assert series.extremes(0, len(whole)) == (min(whole), max(whole))
-
-
-def test_unknown_values_are_left_out() -> None:
-    series = series_of([1, 2, 3, 4], [1.0, None, math.nan, 2.0])
-    assert list(series.xs) == [1, 4]
-
-
-def test_a_clock_set_back_keeps_the_order() -> None:
-    assert list(series_of([5, 3, 7], [1, 2, 3]).xs) == [5, 5, 7]
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e6), st.integers(1, 200), st.floats(-2e9, 2e9))
@@ -93,7 +61,7 @@ def test_a_log_axis_needs_values_above_zero() -> None:
 
 
 def test_nothing_to_show_has_no_axis() -> None:
-    assert axis_over([Series(), Series()], 40) is None
+    assert axis_over([NO_POINTS, NO_POINTS], 40) is None
 
 
 @given(VALUES, st.integers(2, 120), st.integers(1, 20))
@@ -156,13 +124,6 @@ def test_numbers_as_people_write_them(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_smoothing_starts_at_the_first_value_and_calms_noise() -> None:
-    noisy = by_index([1.0, -1.0] * 200)
-    calm = smoothed(noisy)
-    assert calm.ys[0] == 1.0
-    assert max(abs(value) for value in calm.ys[300:]) < 0.1
-
-
 def test_a_hundred_thousand_points_are_bucketed_within_a_frame() -> None:
     series = by_index([math.sin(index / 999) for index in range(100_000)])
     axis = axis_over([series], 80)
@@ -171,7 +132,7 @@ def test_a_hundred_thousand_points_are_bucketed_within_a_frame() -> None:
     assert best < 0.005  # measured about 0.0006; the bound leaves room for a busy machine
 
 
-def _seconds(series: Series, axis: Axis) -> float:
+def _seconds(series: Points, axis: Axis) -> float:
     began = time.perf_counter()
     braille(dots_of(columns_of(series, 0, 99_999, 228), axis), 20)
     return time.perf_counter() - began

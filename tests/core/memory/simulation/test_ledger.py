@@ -115,6 +115,6 @@ def test_an_allocation_says_where_it_was_made() -> None:
     assert Part.LOGITS in made.values()
     order = list(dict.fromkeys(trace.phases))
     assert order == [
-        *(Phase.LOADING, Phase.FORWARD, Phase.LOSS),
+        *(Phase.LOADING, Phase.FORWARD, Phase.LOSS, Phase.LOSS_BACKWARD),
         *(Phase.LAST_BLOCK, Phase.BACKWARD, Phase.FIRST_BLOCK),
     ]

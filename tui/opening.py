@@ -1,0 +1,89 @@
+"""Opening models and data: read beside the screen, then shown."""
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune_tui.core.errors import UserError
+from finetune_tui.core.text import plain
+
+if TYPE_CHECKING:
+    from finetune_tui.core.data.report import DataReport
+    from finetune_tui.core.models.manifest import Manifest
+    from finetune_tui.core.models.resolve import ModelReference
+    from finetune_tui.core.tuning.spec import Spec
+    from finetune_tui.tui.app import FinetuneApp
+
+
+class Opening:
+    """What is opened goes into the session, and the place that shows it comes to the front."""
+
+    def __init__(self, app: "FinetuneApp") -> None:
+        self._app = app
+
+    def model(
+        self, reference: "ModelReference", spec: "Spec | None" = None, show: str = "layers"
+    ) -> None:
+        """Read the manifest in a thread, then work on it and show a place."""
+        app = self._app
+
+        def opened(manifest: "Manifest") -> None:
+            try:
+                app.session.open_model(reference, manifest, spec)
+            except UserError as error:
+                app.say_error(error)
+                return
+            app.hush()
+            self._prepare_search(manifest)
+            self.data_of_spec()
+            app.call_later(app.action_show_place, show)
+
+        app.say(f"opening {reference.title}…")
+        app.in_thread(lambda: self._load(reference), opened, group="model")
+
+    def _load(self, reference: "ModelReference") -> "Manifest":
+        """The manifest, with what the tree derives from it made already: beside the screen."""
+        from finetune_tui.core.memory.estimate import estimate_all
+        from finetune_tui.core.tuning.selection import Selection
+        from finetune_tui.core.tuning.spec import Spec
+        from finetune_tui.tui.widgets.tree_shape import shape_of
+
+        manifest = self._app.services.load_manifest(reference)
+        shape_of(manifest).prepare()
+        estimate_all(manifest, Selection(), Spec())
+        gc.freeze()  # a large tree stays as long as it is open: no collection need walk it again
+        return manifest
+
+    def _prepare_search(self, manifest: "Manifest") -> None:
+        """A list of every row, for a large model too long to make between two keys."""
+        from finetune_tui.tui.widgets.tree_shape import shape_of
+
+        self._app.in_thread(lambda: shape_of(manifest).order, lambda _order: None, group="search")
+
+    def data_of_spec(self) -> None:
+        """Read the files that the spec names, so that every place can say what is in them."""
+        app = self._app
+        sources = app.session.spec.train_files
+        if sources and not app.session.has_read_data:
+            app.in_thread(lambda: app.services.read_data(sources), self._saw_data, group="data")
+
+    def _saw_data(self, report: "DataReport") -> None:
+        if report.sources == self._app.session.spec.train_files:
+            self._app.session.data = report
+            self._app.session_changed()
+
+    def data(self, name: str) -> None:
+        """A file, a folder or a data set of the Hub, as it was typed."""
+        if not name:
+            return
+        from finetune_tui.core.models.data_set_name import anchored
+
+        app, source = self._app, anchored(name, Path.cwd())
+        app.say(f"reading {plain(source)}…")
+        app.in_thread(lambda: app.services.read_data([source]), self._use_data, group="data")
+
+    async def _use_data(self, report: "DataReport") -> None:
+        """Train on this data, and show it."""
+        self._app.hush()
+        self._app.session.use_data(report)
+        await self._app.action_show_place("data")
