@@ -25,12 +25,11 @@ from finetune_tui.core.data.report import report_of  # noqa: E402
 from finetune_tui.core.runs.state import Status  # noqa: E402
 from finetune_tui.tui.app import FinetuneApp  # noqa: E402
 from finetune_tui.tui.session import Session  # noqa: E402
-from finetune_tui.tui.themes import LIGHT  # noqa: E402
+from finetune_tui.tui.themes import ANSI, DARK, LIGHT  # noqa: E402
 from tests.tui.conftest import AppPilot, open_model, press  # noqa: E402
 from tests.tui.conftest import fixed_services as machine  # noqa: E402
 from tests.tui.runs_fixture import (  # noqa: E402
     NOW,
-    Event,
     demo_session,
     ending,
     fixed_services,
@@ -44,7 +43,8 @@ from tests.tui.screens.runs_scenes import CURVES, MARKED, queued, quiet  # noqa:
 from tests.tui.screens.runs_scenes import press as press_in_runs  # noqa: E402
 
 FOLDER = ROOT / "screenshots"
-SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
+SIZES = {"45x20": (45, 20), "80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
+THEMES = {"": DARK, "-light": LIGHT, "-ansi": ANSI}  # what follows the size in a name
 
 Before = Callable[[AppPilot], Awaitable[None]]
 
@@ -57,21 +57,17 @@ def nobodys_home() -> Iterator[str]:
         yield "home"
 
 
-async def picture(name: str, app: FinetuneApp, size: tuple[int, int], before: Before) -> None:
-    """One SVG of the app after `before`."""
-    async with app.run_test(size=size) as pilot:
+async def picture(name: str, app: FinetuneApp, size: str, before: Before, theme: str = "") -> None:
+    """One SVG of the app after `before`. size, theme: names of SIZES and THEMES."""
+    app.theme = THEMES[theme].name
+    async with app.run_test(size=SIZES[size]) as pilot:
         await before(pilot)
-        (FOLDER / f"{name}.svg").write_text(app.export_screenshot(title="finetune-tui"))
-    print(f"screenshots/{name}.svg")
+        file = FOLDER / f"{name}-{size}{theme}.svg"
+        file.write_text(app.export_screenshot(title="finetune-tui"))
+    print(f"screenshots/{file.name}")
 
 
-async def model_and_layers(size_name: str, size: tuple[int, int], theme: str | None = None) -> None:
-    def app(home: str) -> FinetuneApp:
-        made = FinetuneApp(machine(Path(home)))
-        if theme:
-            made.theme = theme
-        return made
-
+async def model_and_layers(size: str, theme: str) -> None:
     async def start(pilot: AppPilot) -> None:
         await press(pilot)
 
@@ -82,32 +78,38 @@ async def model_and_layers(size_name: str, size: tuple[int, int], theme: str | N
         pilot.app.session_changed()
         await press(pilot, "j", "j", "j", "space", "j", "j", "j", "j")
 
-    suffix = f"{size_name}{'-light' if theme else ''}"
-    with nobodys_home() as home:
-        await picture(f"model-{suffix}", app(home), size, start)
-        await picture(f"layers-{suffix}", app(home), size, layers)
+    async def fitting(pilot: AppPilot) -> None:
+        await layers(pilot)
+        await press(pilot, "F", "j")
 
-
-async def runs(size_name: str, size: tuple[int, int]) -> None:
-    states: dict[str, tuple[list[Event], dict[str, Any]]] = {
-        "train": ([*preparation(), *training(), hardware(gpu=True)], {"step": 176}),
-        "finished": (
-            [*preparation(), *training(1, 300, 0.3), hardware(), *ending()],
-            {"status": Status.FINISHED, "ended": NOW - 2, "adapter_bytes": 480_000},
-        ),
-    }
-    for name, (events, state) in states.items():
+    views = {"model": start, "layers": layers} | ({} if theme else {"fitting": fitting})
+    for name, before in views.items():
         with nobodys_home() as home:
-            session = demo_session()
-            session.monitored = make_run(Path(home), events, **state)
-            await picture(f"{name}-{size_name}", *_at(home, session, size, "train"))
-            if name == "finished":
-                await picture(f"data-{size_name}", *_at(home, _with_orders(), size, "data"))
+            await picture(name, FinetuneApp(machine(Path(home))), size, before, theme)
 
 
-async def list_of_runs(size_name: str, size: tuple[int, int]) -> None:
-    """The list, the curves of three of its runs, and the queue."""
-    keys = {"runs": MARKED, "curves": CURVES, "queue": ("Q", "j")}
+async def data_and_train(size: str, theme: str) -> None:
+    """A run under way; in dark a finished one too."""
+    training_now = [*preparation(), *training(), hardware(gpu=True)]
+    with nobodys_home() as home:
+        session = demo_session()
+        session.monitored = make_run(Path(home), training_now, step=176)
+        await picture("train", *_at(home, session, size, "train"), theme)
+    with nobodys_home() as home:
+        await picture("data", *_at(home, _with_orders(), size, "data"), theme)
+    if theme:
+        return
+    with nobodys_home() as home:
+        session = demo_session()
+        events = [*preparation(), *training(1, 300, 0.3), hardware(), *ending()]
+        state: dict[str, Any] = {"status": Status.FINISHED, "ended": NOW - 2}
+        session.monitored = make_run(Path(home), events, adapter_bytes=480_000, **state)
+        await picture("finished", *_at(home, session, size, "train"))
+
+
+async def list_of_runs(size: str, theme: str) -> None:
+    """The list; in dark also the curves of three of its runs, and the queue."""
+    keys = {"runs": MARKED} | ({} if theme else {"curves": CURVES, "queue": ("Q", "j")})
     for name, pressed in keys.items():
         with nobodys_home() as home:
             queued(Path(home))
@@ -121,7 +123,7 @@ async def list_of_runs(size_name: str, size: tuple[int, int]) -> None:
                 await pilot.pause(0.3)  # the curve below the list waits until the cursor rests
                 await quiet(pilot)
 
-            await picture(f"{name}-{size_name}", app, size, prepare)
+            await picture(name, app, size, prepare, theme)
 
 
 def _with_orders() -> Session:
@@ -132,9 +134,7 @@ def _with_orders() -> Session:
     return session
 
 
-def _at(
-    home: str, session: Session, size: tuple[int, int], place: str
-) -> tuple[FinetuneApp, tuple[int, int], Before]:
+def _at(home: str, session: Session, size: str, place: str) -> tuple[FinetuneApp, str, Before]:
     async def before(pilot: AppPilot) -> None:
         await show(pilot, place)
 
@@ -143,11 +143,11 @@ def _at(
 
 async def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name, size in SIZES.items():
-        await model_and_layers(name, size)
-        await runs(name, size)
-        await list_of_runs(name, size)
-    await model_and_layers("120x36", SIZES["120x36"], LIGHT.name)
+    for size in SIZES:
+        for theme in THEMES:
+            await model_and_layers(size, theme)
+            await data_and_train(size, theme)
+            await list_of_runs(size, theme)
 
 
 if __name__ == "__main__":
