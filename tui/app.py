@@ -13,8 +13,10 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.dom import DOMNode
 from textual.driver import Driver
+from textual.errors import NoWidget
 from textual.widget import Widget
 from textual.widgets import Input
+from textual.worker import WorkerFailed
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain
@@ -104,10 +106,25 @@ class FinetuneApp(App[str | None]):
         self.call_after_refresh(self._start)
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key) and not event.is_forwarded and self.place is not None:
-            with_capital(event)
-            self.hush()
+        if not event.is_forwarded and self.place is not None:
+            if isinstance(event, events.Key):
+                with_capital(event)
+                self.hush()
+            elif isinstance(event, events.MouseUp):
+                self._clear_last_line(event)
         await super().on_event(event)
+
+    def _clear_last_line(self, event: events.MouseUp) -> None:
+        """A click lets the keys come back, as a key does; one beside a question takes that back."""
+        try:
+            under = self.get_widget_at(event.x, event.y)[0]
+        except NoWidget:  # let go of beyond the edge
+            return
+        if not isinstance(under, Footline):  # which then knows that it was words that were clicked
+            self.hush()
+        prompt = self._frame(PromptLine)
+        if prompt.display and prompt not in under.ancestors_with_self:
+            prompt.action_take_back()
 
     # Places
 
@@ -155,7 +172,7 @@ class FinetuneApp(App[str | None]):
     # Words and questions on the last line
 
     def say(self, words: str, wrong: bool = False) -> None:
-        """One line at the bottom until the next key."""
+        """One line at the bottom until the next key or click."""
         for line in self._footlines()[-1:]:
             line.say(words, wrong)
 
@@ -195,8 +212,11 @@ class FinetuneApp(App[str | None]):
 
     def _fatal_error(self) -> None:
         """Textual would print the traceback over the terminal; a person gets a line and a file."""
-        assert self._exception is not None  # set by whoever calls this
-        self.panic(Text(f"finetune-tui: {told(self._exception, self.services.home)}"))
+        error: BaseException | None = self._exception
+        assert error is not None  # set by whoever calls this
+        if isinstance(error, WorkerFailed):
+            error = error.error  # with the traceback of what went wrong, not of who waited for it
+        self.panic(Text(f"finetune-tui: {told(error, self.services.home)}"))
 
     def read(self, title: str, make: Callable[[], str]) -> None:
         """Show a Markdown text over the screen; `make` may take a while, beside it."""
@@ -255,11 +275,17 @@ class FinetuneApp(App[str | None]):
                 wrong = told(error, self.services.home)
             if self._exit or not self.is_running:
                 return  # there is no screen any more that could show it
-            answer = then(cast("T", result)) if wrong is None else (failed or self.say_error)(wrong)
-            if isawaitable(answer):
-                await answer
+            try:
+                known = (
+                    then(cast("T", result)) if wrong is None else (failed or self.say_error)(wrong)
+                )
+                if isawaitable(known):
+                    await known
+            except UserError as error:
+                self.say_error(error)
 
-        self.run_worker(run(), group=group, exclusive=True)
+        # Not `run()`: one that is cancelled before it begins would be said to be never awaited.
+        self.run_worker(run, group=group, exclusive=True)  # type: ignore[arg-type]
 
     def _start(self) -> None:
         """After the first paint: what takes longer than a frame."""
@@ -273,7 +299,9 @@ class FinetuneApp(App[str | None]):
 
     def action_open_data(self) -> None:
         """Ask for data, read it, and show what is in it."""
-        self.ask("file, folder or Hub data set", self.opening.data, path=True)
+        self.ask(
+            "file, folder or Hub data set", self.opening.data, self.opening.unread_data, path=True
+        )
 
     def action_edit_spec(self) -> None:
         """The spec as YAML in the person's own editor; what comes back is checked before it counts."""

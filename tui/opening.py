@@ -20,6 +20,7 @@ class Opening:
 
     def __init__(self, app: "FinetuneApp") -> None:
         self._app = app
+        self.unread_data = ""  # what was typed and could not be read, to be mended
 
     def model(
         self, reference: "ModelReference", spec: "Spec | None" = None, show: str = "layers"
@@ -79,8 +80,14 @@ class Opening:
         from finetune_tui.core.models.data_set_name import anchored
 
         app, source = self._app, anchored(name, Path.cwd())
+        self.unread_data = ""
+
+        def failed(error: UserError) -> None:
+            self.unread_data = name
+            app.say_error(error)
+
         app.say(f"reading {plain(source)}…")
-        app.in_thread(lambda: app.services.read_data([source]), self._use_data, group="data")
+        app.in_thread(lambda: app.services.read_data([source]), self._use_data, "data", failed)
 
     async def _use_data(self, report: "DataReport") -> None:
         """Train on this data, and show it."""

@@ -261,12 +261,11 @@ def _inputs(plan: Layout, spec: Spec) -> tuple[int, int]:
     rows = frame.rows if spec.packing else 1
     pairs = frame.length * frame.length
     turned = round(shape.heads[2] * shape.rotary)
-    kinds = 2 if shape.family == "gemma3_text" else 1
-    tokens += kinds * rows * frame.length * turned * 2 * frame.stream
+    tokens += plan.kinds * rows * frame.length * turned * 2 * frame.stream
     if shape.family == "gemma2":
         return tokens, 2 * frame.rows * pairs * frame.half
     if spec.packing:
-        return tokens, kinds * rows * pairs
+        return tokens, plan.kinds * rows * pairs
     return tokens, pairs if any(shape.masked for shape, _ in plan.blocks) else 0
 
 

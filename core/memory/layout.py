@@ -29,6 +29,12 @@ class Layout:
     blocks: tuple[tuple[Shape, Kind], ...]
     ends: Ends
 
+    @property
+    def kinds(self) -> int:
+        """Kinds of attention among the blocks, each with cosines of its own and, when packed, a mask."""
+        slides_and_not = len(self.blocks) >= _GEMMA_3_FULL
+        return 2 if slides_and_not and self.blocks[0][0].family == "gemma3_text" else 1
+
 
 def layout(manifest: Manifest, selection: Selection, spec: Spec, precision: Precision) -> Layout:
     facts = _facts(manifest)

@@ -72,6 +72,8 @@ def find_model(name: str) -> ModelReference:
         return find_model(begins[0].id)
     if is_hub_id(name) and _letters(name) not in map(_letters, catalog()):
         return ModelReference(name, name, "hub", cached(name).folder, None)
+    if _is_path(name):
+        raise _no_folder(name)
     raise UserError(f"unknown model '{plain(name, 80)}'", hint=_hint(name))
 
 
@@ -155,6 +157,22 @@ def _cache_file(folder: Path) -> Path:
 def _letters(name: str) -> str:
     """For telling a slip from another model: 'Microsoft/phi2' is 'microsoft/phi-2' misspelt."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _is_path(name: str) -> bool:
+    """Whether it can only be meant as a folder: neither the catalog nor the Hub has such names."""
+    return name.startswith(("/", "./", "../", "~")) or name.count("/") > 1
+
+
+def _no_folder(name: str) -> UserError:
+    hint = None
+    try:
+        path = Path(name).expanduser()
+        near = nearest(path.name, (one.name for one in path.parent.iterdir() if one.is_dir()))
+        hint = f"did you mean '{path.parent / near}'?" if near else None
+    except (OSError, RuntimeError, ValueError):  # nothing beside it to suggest
+        pass
+    return UserError("there is no such folder", where=plain(name, 200), hint=hint)
 
 
 def _hint(name: str) -> str:

@@ -143,7 +143,7 @@ def _machine(session: Session, rehearsal: Rehearsal | None) -> Check:
         others = f" ({others_words(session.gpu)})"
     elif not session.spec.use_cpu and session.reference.kind != "demo":
         why = plain(hardware.gpu_error or "no GPU is usable here", 60)
-        return Check("memory", "bad", f"{why}; use_cpu trains all the same, slowly")
+        return Check("memory", "bad", f"{why}; d in 4 Train: on the CPU, slowly")
     else:
         where, free, others = "this machine", hardware.memory_available, ""
     if measured:

@@ -1,9 +1,23 @@
 """What Layers and Train share: undo of whatever was chosen, and the questions about its memory."""
 
 from finetune_tui.tui import simulating
+from finetune_tui.tui.actions import Action, ActionGroup
 from finetune_tui.tui.screens.cards import compare_with_card
 from finetune_tui.tui.screens.fitting import show_fitting
 from finetune_tui.tui.screens.place import Place
+
+
+def memory_actions(action: ActionGroup) -> tuple[Action, ...]:
+    """What both places can do about memory, in the group of one of them."""
+    return (
+        action("fit", "F", "fit", "what would fit on this GPU, best first", footer=True),
+        action(
+            *("simulate", "M", "simulate"),
+            "step the model without weights: its memory to the byte, and where the peak lies",
+            footer=True,
+        ),
+        action("card", "C", "card", "hold memory against a card that is not here", footer=True),
+    )
 
 
 class ChoosingPlace(Place):

@@ -149,8 +149,10 @@ class FittingScreen(ModalScreen["Fit | None"]):
 
     async def on_lines_clicked(self, event: Lines.Clicked) -> None:
         if event.lines.id == "fitting-rows" and event.index < len(self._fits):
-            self.cursor = event.index
-            self.action_apply()
+            again = event.index == self.cursor
+            self.action_move(event.index - self.cursor)
+            if again:
+                self.action_apply()
         elif event.action:
             await self.run_action(event.action)
 

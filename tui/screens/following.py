@@ -235,7 +235,8 @@ class Following:
 
     @property
     def is_stopping(self) -> bool:
-        return self.is_alive and (self.stopping is not None or "stop" in self.asked)
+        has_begun = self.stopping is not None and self.curves.ending is None
+        return self.is_alive and (has_begun or "stop" in self.asked)
 
     @property
     def is_paused(self) -> bool:

@@ -78,11 +78,10 @@ class HelpScreen(ModalScreen[str | None]):
         """The keys and what they do, on as many lines as the words take."""
         keys = cast("FinetuneApp", self.app).keymap.words(action)
         indent = min(_KEYS, width // 4)
+        click = f"screen.pick('{action.id}')"
         rows = []
         for words in wrap(action.help, width - indent - 4):
-            rows.append(
-                line(Span(f" {keys:>{indent}}  ", "key", action.id), Span(words, "", action.id))
-            )
+            rows.append(line(Span(f" {keys:>{indent}}  ", "key", click), Span(words, "", click)))
             keys = ""
         return rows
 
@@ -96,6 +95,5 @@ class HelpScreen(ModalScreen[str | None]):
     def action_page(self, by: int) -> None:
         self.action_scroll(by * max(self.query_one("#help-keys").size.height - 1, 1))
 
-    def on_lines_clicked(self, event: Lines.Clicked) -> None:
-        if event.action:
-            self.dismiss(event.action)
+    def action_pick(self, action_id: str) -> None:
+        self.dismiss(action_id)

@@ -1,6 +1,7 @@
 """What can be done in the Layers place."""
 
 from finetune_tui.tui.actions import ActionGroup
+from finetune_tui.tui.screens.choosing import memory_actions
 
 _action = ActionGroup("layers")
 
@@ -37,23 +38,7 @@ LAYERS_ACTIONS = (
         shown="A",
     ),
     _action("undo", "u", "undo", "undo the last change", footer=True),
-    _action("fit", "F", "fit", "what would fit on this GPU, best first", footer=True, shown="F"),
-    _action(
-        "simulate",
-        "M",
-        "simulate",
-        "step the model without weights: its memory to the byte, and where the peak lies",
-        footer=True,
-        shown="M",
-    ),
-    _action(
-        "card",
-        "C",
-        "card",
-        "hold memory against a card that is not here",
-        footer=True,
-        shown="C",
-    ),
+    *memory_actions(_action),
     _action("parts", "i", "in numbers", "memory in numbers for each part, or as bars"),
     _action("redo", "U", "redo", "redo what was undone", shown="U"),
     _action("down", "j down", "down", "one line down", "move(1)"),

@@ -56,6 +56,7 @@ class ModelPlace(Place):
         self._listed = self._all
         self._cursor = 0
         self._first: CatalogEntry | None = None  # of the two to compare
+        self._not_found = ""  # what was typed and is no model, to be mended
 
     def compose(self) -> ComposeResult:
         self._ways = Lines(self._make_ways)
@@ -245,14 +246,16 @@ class ModelPlace(Place):
         self._open(find_model("demo"))
 
     def action_folder(self) -> None:
-        self.finetune.ask("folder or Hub id", self._open_named, path=True)
+        self.finetune.ask("folder or Hub id", self._open_named, self._not_found, path=True)
 
     def _open_named(self, name: str) -> None:
         if not name:
             return
+        self._not_found = ""
         try:
             self._open(find_model(str(Path(name).expanduser()) if name[0] == "~" else name))
         except UserError as error:
+            self._not_found = name
             self.finetune.say_error(error)
 
     def _open(self, reference: ModelReference) -> None:

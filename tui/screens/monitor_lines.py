@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from finetune_tui.core.hardware import Hardware
+from finetune_tui.core.models.catalog import DEMO
 from finetune_tui.core.runs.memory_taken import taken
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.runs.words import number as known
@@ -55,7 +57,9 @@ def time_of_day(seconds: float, now: float | None = None) -> str:
 def name_line(following: Following, width: int) -> Line:
     """Which run this is, and its state in words."""
     run, state = following.run, following.state
-    left = line(" ", strong(plain(run.short_id, 20)), " ", plain(state.model or "", 40))
+    model = state.model or ""
+    shown = PurePath(model).name if model.startswith("/") else model
+    left = line(" ", strong(plain(run.short_id, 20)), " ", plain(shown, 40))
     if state.preset:
         left = line(left, dim(" · "), state.preset)
     return spread(left, line(_state_span(following), " "), width)
@@ -293,7 +297,11 @@ def _finished(following: Following, width: int) -> list[Line]:
         told = dim(beside + memory.miss_words)
         lines.append(_fact(name, strong(size(memory.peak)), told, width))
     keys = (
-        key("o", "the same on your data", "own_data"),
+        key(
+            "o",
+            f"the same on {'your' if following.state.model == DEMO else 'other'} data",
+            "own_data",
+        ),
         key("Y", "copy path", "copy_path"),
         key("n", "new run", "new_run"),
     )

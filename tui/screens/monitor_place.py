@@ -8,7 +8,13 @@ from finetune_tui.tui.screens.following import Following
 from finetune_tui.tui.screens.monitor import Monitor
 from finetune_tui.tui.screens.monitor_difference import Before, run_before
 from finetune_tui.tui.screens.place import Place
-from finetune_tui.tui.screens.run_requests import ask_to_pause, ask_to_stop, request, resume
+from finetune_tui.tui.screens.run_requests import (
+    ask_to_pause,
+    ask_to_stop,
+    duplicate,
+    request,
+    resume,
+)
 
 
 class MonitorPlace(Place):
@@ -46,6 +52,10 @@ class MonitorPlace(Place):
             resume(self, self.following.run)
 
     async def action_own_data(self) -> None:
+        """Other data for these settings; when nothing is open yet, for those of the run itself."""
+        if self.session.reference is None and self.following is not None:
+            duplicate(self, self.following.run, show="data")
+            return
         await self.finetune.action_show_place("data")
 
     def action_toggle_log(self) -> None:

@@ -67,17 +67,18 @@ def ask_to_delete(place: Place, runs: Sequence[RunDirectory], agreed: Callable[[
     place.app.push_screen(AskScreen(f"Delete {names}{more}?", explanation, "delete"), answered)
 
 
-def duplicate(place: Place, run: RunDirectory) -> None:
-    """What a run was asked, as the spec in Train: to be changed and started again."""
+def duplicate(place: Place, run: RunDirectory, show: str = "train") -> None:
+    """What a run was asked, as the spec in Train, to be changed and started again; shows that place."""
 
     def found(spec: Spec) -> None:
         from finetune_tui.core.models.resolve import find_model
         from finetune_tui.tui.screens.train import TrainPlace
 
+        reference = find_model(spec.model_name_or_path)
         for train in place.finetune.query(TrainPlace):
-            train.action_new_run()
+            train.show_settings()
         place.session.monitored = None
-        place.finetune.opening.model(find_model(spec.model_name_or_path), spec, show="train")
+        place.finetune.opening.model(reference, spec, show)
 
     place.finetune.in_thread(lambda: spec_to_edit(run), found, group="duplicate")
 

@@ -18,6 +18,7 @@ from finetune_tui.tui.screens.following import Following, Reading, RunReader
 from finetune_tui.tui.screens.monitor import Monitor
 from finetune_tui.tui.screens.monitor_place import MonitorPlace
 from finetune_tui.tui.screens.run_requests import (
+    duplicate,
     open_monitor,
     queue_up,
 )
@@ -91,7 +92,7 @@ class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
     def one_level_out(self) -> bool:
         if self.is_watching:
             if not self.monitor.stop_finding():
-                self.action_new_run()
+                self.show_settings()
             return True
         if self._rehearsing.is_going_on:
             self._rehearsing.cancel()
@@ -303,10 +304,18 @@ class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
 
     # Monitor
 
-    def action_new_run(self) -> None:
+    def show_settings(self) -> None:
+        """Leave the monitor; the run goes on."""
         self.is_watching = False
         self._show()
         self.refresh_bindings()
+
+    def action_new_run(self) -> None:
+        """The settings of this session; when nothing is open yet, those of the run itself."""
+        if self.session.reference is None and self.following is not None:
+            duplicate(self, self.following.run)
+        else:
+            self.show_settings()
 
     # Both
 

@@ -1,6 +1,7 @@
 """What a person can do in Train: some of it before a run, some of it while one is watched."""
 
 from finetune_tui.tui.actions import Action, ActionGroup
+from finetune_tui.tui.screens.choosing import memory_actions
 
 _action = ActionGroup("train")
 
@@ -13,26 +14,16 @@ TRAIN_ACTIONS: tuple[Action, ...] = (
     _action(
         "rehearse", "R", "rehearse", "a few real steps, to know memory, time and disk", footer=True
     ),
-    _action("fit", "F", "fit", "what would fit on this GPU, best first", footer=True, shown="F"),
-    _action(
-        "simulate",
-        "M",
-        "simulate",
-        "step the model without weights: its memory to the byte, and where the peak lies",
-        footer=True,
-        shown="M",
-    ),
+    *memory_actions(_action),
     _action("undo", "u", "undo", "undo the last change of what trains or of a setting"),
     _action("redo", "U", "redo", "redo what was undone", shown="U"),
     _action(
-        "card",
-        "C",
-        "card",
-        "hold memory against a card that is not here",
+        "gpu",
+        "d",
+        "GPU…",
+        "choose the GPU, by what is free on it; without one, the CPU",
         footer=True,
-        shown="C",
     ),
-    _action("gpu", "d", "GPU…", "choose the GPU, by what is free on it", footer=True),
     _action("queue", "Q", "queue", "put these settings in the queue, to run in their turn"),
     _action("watch", "w", "watch", "the monitor of the run that was watched last", footer=True),
     _action("pause", "p", "pause…", "hold, or checkpoint and let go of the machine", footer=True),

@@ -27,10 +27,15 @@ def chosen_gpu(hardware: Hardware, key: str) -> Gpu | None:
 
 
 def choose_gpu(place: "Place") -> None:
-    """Ask where it trains; the GPU is kept by its UUID."""
+    """Ask where it trains; the GPU is kept by its UUID. Where there is none it is the CPU, unasked."""
     session = place.session
     hardware = session.hardware
     options = gpu_options(hardware) if hardware else []
+    if hardware and not hardware.gpus and not session.spec.use_cpu:
+        session.change_spec(use_cpu=True, gpus=[])
+        place.finetune.session_changed()
+        place.finetune.say("trains on the CPU, slowly (use_cpu); u takes it back")
+        return
     if not options:
         why = hardware.gpu_error if hardware else "the machine is being measured"
         words = f"there is no GPU to choose from: {plain(why or 'none was found', 100)}"

@@ -147,12 +147,13 @@ def braille(dots: Sequence[int], rows: int) -> list[str]:
 
 
 def y_ticks(axis: Axis, rows: int) -> dict[int, str]:
-    """Labels by row of cells from the top: as many round values as leave a row between them."""
+    """Labels by row of cells from the top: as many round values as leave a row between them and differ."""
     for values in _log_ticks(axis) if axis.log else _even_choices(axis.low, axis.high, rows // 2):
         at = [rows - 1 - axis.pixel(value) // DOTS_DOWN for value in values]
         apart = all(above - below >= 2 for above, below in pairwise(at))
-        if len(values) >= 2 and apart:
-            return {row: number(value) for row, value in zip(at, values, strict=True)}
+        labels = [number(value) for value in values]
+        if len(values) >= 2 and apart and len(set(labels)) == len(labels):
+            return dict(zip(at, labels, strict=True))
     # Round values all fall outside: the ends say where the curve lies.
     return {0: number(axis.high), rows - 1: number(axis.low)}
 

@@ -91,9 +91,10 @@ class PromptLine(Horizontal):
         self.screen.set_class(shown, "-asking")
 
     def _close(self) -> None:
+        had_focus = self.query_one(Input).has_focus  # not when a click has moved it already
         self._show(False)
         self._answer = self._typed = None
-        if self._before is not None:
+        if self._before is not None and had_focus:
             self._before.focus()
 
 

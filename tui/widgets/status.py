@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+from textual import events
+
 from finetune_tui.core.text import count, percent, plain
 from finetune_tui.tui.actions import ACTIONS, Action
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, cells, dim, key, line, spread, wrap
@@ -99,7 +101,7 @@ def preset_words(session: "Session") -> str:
 
 
 class Footline(_FrameLine):
-    """The keys that work here; or words to the person, until the next key. Grows for long words."""
+    """The keys that work here; or words to the person, until the next key or click. Grows for long words."""
 
     def __init__(self) -> None:
         super().__init__(self._make)
@@ -107,6 +109,10 @@ class Footline(_FrameLine):
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.update())
+
+    def on_show(self) -> None:
+        """After a question: the focus may have moved while this line was hidden."""
+        self.update()
 
     def say(self, words: str, wrong: bool = False) -> None:
         self._said = (plain(words), wrong)
@@ -116,6 +122,12 @@ class Footline(_FrameLine):
         if self._said is not None:
             self._said = None
             self._show()
+
+    async def on_click(self, event: events.Click) -> None:
+        """A click on words brings the keys back, and does nothing that stood below them."""
+        if self._said is not None:
+            event.prevent_default()
+            self.hush()
 
     def _show(self) -> None:
         self.styles.height = min(len(self._make(self.size.width or 80, 1)), _MOST_WORDS)

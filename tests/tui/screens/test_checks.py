@@ -92,7 +92,7 @@ def test_a_real_model_needs_a_gpu_or_the_word_that_none_is_wanted() -> None:
     session = phi()
     session.change_spec(use_cpu=False)
     assert by_name(session)["memory"].verdict == "bad"
-    assert "use_cpu" in by_name(session)["memory"].words
+    assert "d in 4 Train: on the CPU" in by_name(session)["memory"].words
     session.change_spec(use_cpu=True)
     assert by_name(session)["memory"].verdict != "bad"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from finetune_tui.core.data.report import report_of
 from finetune_tui.core.data.token_report import TokenQuestion, TokenReport
@@ -22,6 +23,7 @@ from finetune_tui.tui.screens.data_counting import CountState
 from finetune_tui.tui.screens.data_lines import fact_lines, length_lines, token_lines
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Lines, cells, text_of
+from finetune_tui.tui.widgets.prompt import PromptLine
 from finetune_tui.tui.widgets.status import Footline
 from tests.tui.runs_fixture import demo_session, fixed_services, settle, show
 from tests.tui.tokens_fixture import count_words
@@ -104,6 +106,16 @@ async def test_a_path_is_typed_and_its_file_read(home: Path) -> None:
         assert app.place_name == "data"
         assert app.session.spec.train_files[0].endswith("mine1.jsonl")
         assert "20 usable" in shown(app)
+
+
+async def test_a_mistyped_file_is_there_to_be_mended(home: Path) -> None:
+    app = FinetuneApp(fixed_services(home), demo_session())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "data")
+        await pilot.press("o", *"nowhere1", "enter")
+        await settle(pilot)
+        await pilot.press("o")
+        assert app.query_one(PromptLine).query_one(Input).value == "nowhere1"
 
 
 async def test_a_data_set_of_the_hub_keeps_its_name(home: Path) -> None:

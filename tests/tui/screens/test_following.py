@@ -112,6 +112,21 @@ def test_stopping_is_known_from_the_request_until_the_end(home: Path) -> None:
     assert following.no_resume is None
 
 
+def test_a_stopped_run_that_is_resumed_is_not_stopping_while_its_worker_comes_up(
+    home: Path,
+) -> None:
+    stopped = [
+        {"t": NOW, "kind": "stopping", "why": "a stop was requested"},
+        {"t": NOW, "kind": "stopped", "step": 30},
+    ]
+    run = make_run(home, [*preparation(), *training(1, 30), *stopped], status=Status.STOPPED)
+    following, reader = followed(run)
+    write_run_state(run, status=Status.PREPARING)  # no event of the new worker yet
+    catch_up(following, reader)
+    assert following.is_alive
+    assert not following.is_stopping
+
+
 def test_phases_that_come_back_keep_their_row(home: Path) -> None:
     following, _ = followed(make_run(home, preparation()))
     names = [row.name for row in following.phases.rows]

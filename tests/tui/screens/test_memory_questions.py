@@ -95,12 +95,15 @@ async def test_leaving_the_list_changes_nothing(app: FinetuneApp, place: str) ->
         assert not app.session.selection.choices  # the preset, the only step there was
 
 
-async def test_a_click_applies_a_row(app: FinetuneApp) -> None:
+async def test_a_click_tells_of_a_row_and_another_applies_it(app: FinetuneApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await opened(pilot, "2")
         await press(pilot, "F")
         rows = app.screen.query_one("#fitting-rows", Lines).words.splitlines()
         at = next(index for index, row in enumerate(rows) if "checkpointing on" in row)
+        await pilot.click("#fitting-rows", offset=(5, at))
+        await settled(pilot)
+        assert "gradient_checkpointing no → yes" in shown(app)
         await pilot.click("#fitting-rows", offset=(5, at))
         await settled(pilot)
         assert app.session.spec.gradient_checkpointing

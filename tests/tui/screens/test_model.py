@@ -1,5 +1,9 @@
 """The Model place, and what the app does when it opens."""
 
+from pathlib import Path
+
+from textual.widgets import Input
+
 from finetune_tui.core.runs.state import Status
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.returning import last_seen
@@ -7,6 +11,7 @@ from finetune_tui.tui.screens.model import ModelPlace
 from finetune_tui.tui.screens.reading import ReadingScreen
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.widgets.lines import Lines
+from finetune_tui.tui.widgets.prompt import PromptLine
 from finetune_tui.tui.widgets.report_pane import ReportPane
 from finetune_tui.tui.widgets.status import Footline, Masthead
 from tests.tui.conftest import NOW, press, settled
@@ -52,10 +57,19 @@ async def test_a_folder_that_is_no_model_is_told_as_text(app: FinetuneApp) -> No
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "f")
         await press(pilot, *"/x/[bold]", "enter")
-        assert "unknown model" in app.query_one(Footline).words
-        assert "'/x/[bold]'" in app.query_one(Footline).words
-        assert "a folder or owner/name works too" in one_line(app.query_one(Footline).words)
+        assert "/x/[bold]: there is no such folder" in app.query_one(Footline).words
         assert app.place_name == "model"
+
+
+async def test_a_mistyped_folder_names_its_neighbour_and_is_there_to_be_mended(
+    app: FinetuneApp, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny-llama").mkdir()
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "f", *f"{tmp_path}/tiny-lama", "enter")
+        assert f"did you mean '{tmp_path}/tiny-llama'?" in one_line(app.query_one(Footline).words)
+        await press(pilot, "f")
+        assert app.query_one(PromptLine).query_one(Input).value == f"{tmp_path}/tiny-lama"
 
 
 async def test_no_run_yet(app: FinetuneApp) -> None:

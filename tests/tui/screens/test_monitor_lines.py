@@ -82,6 +82,12 @@ def test_the_first_line_names_run_and_state(home: Path) -> None:
     assert text.endswith("▶ running ")
 
 
+def test_a_model_in_a_folder_goes_by_the_folders_own_name(home: Path) -> None:
+    following = running(home)
+    following.state = following.state.changed(model="/a/long/way/down/to/models/of/mine/tiny-llama")
+    assert " tiny-llama · structured-output" in text_of(name_line(following, 80))
+
+
 def test_progress_says_done_elapsed_left_and_end(home: Path) -> None:
     text = text_of(progress_line(running(home), 80, NOW))
     assert text.startswith(" 176/300 █")

@@ -4,16 +4,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from finetune_tui.core.runs.bin import list_bin
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
 from finetune_tui.core.runs.labels import change_labels, read_labels
 from finetune_tui.core.runs.state import Status, write_state
+from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.screens.ask import AskScreen
 from finetune_tui.tui.screens.runs_list import RunList
 from finetune_tui.tui.screens.train import TrainPlace
+from finetune_tui.tui.session import Session
 from finetune_tui.tui.widgets.lines import Lines, text_of
 from finetune_tui.tui.widgets.run_table import RunTable
 from finetune_tui.tui.widgets.status import Footline
@@ -383,6 +387,31 @@ async def test_a_duplicate_is_the_spec_in_train(home: Path) -> None:
         assert app.session.spec.lora_r == 32
         assert app.session.spec.name == "rank 32"
         assert app.session.spec.note is None
+
+
+async def test_a_duplicate_whose_model_is_gone_is_told_in_words(home: Path, tmp_path: Path) -> None:
+    run = make_run(home, status=Status.FINISHED)
+    run.spec_path.write_text(write_spec(Spec(model_name_or_path=str(tmp_path / "gone"))))
+    app = FinetuneApp(fixed_services(home), demo_session())
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, "runs")
+        await press(pilot, "d")
+        assert app.place_name == "runs"
+        assert "there is no such folder" in " ".join(app.query_one(Footline).words.split())
+
+
+@pytest.mark.parametrize(("pressed", "place"), [("n", "train"), ("o", "data")])
+async def test_with_nothing_open_the_monitor_goes_on_from_the_runs_own_settings(
+    home: Path, pressed: str, place: str
+) -> None:
+    several(home)
+    app = FinetuneApp(fixed_services(home), Session())
+    async with app.run_test(size=SIZE) as pilot:
+        await show(pilot, "runs")
+        await press(pilot, "G", "k", "enter", pressed)
+        assert app.place_name == place
+        assert app.session.reference is not None
+        assert app.session.spec.lora_r == 32
 
 
 async def test_a_run_without_a_spec_cannot_be_duplicated_and_says_so(home: Path) -> None:

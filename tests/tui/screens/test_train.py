@@ -502,6 +502,21 @@ async def test_the_gpu_is_chosen_from_a_list_and_kept_by_uuid(home: Path) -> Non
         assert list(app.session.spec.gpus) == []
 
 
+async def test_without_a_gpu_the_key_takes_the_cpu_and_undo_takes_it_back(home: Path) -> None:
+    session = demo_session()
+    session.change_spec(use_cpu=False)
+    app = FinetuneApp(fixed_services(home), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        await pilot.press("d")
+        await settle(pilot)
+        assert app.session.spec.use_cpu
+        assert "on the CPU" in words(app, "Footline")
+        await pilot.press("u")
+        await settle(pilot)
+        assert not app.session.spec.use_cpu
+
+
 async def test_without_a_gpu_there_is_nothing_to_choose(home: Path) -> None:
     app = FinetuneApp(fixed_services(home), demo_session())
     async with app.run_test(size=(80, 24)) as pilot:

@@ -98,6 +98,8 @@ def test_labels_never_share_or_touch_a_row(values: list[float], rows: int, log: 
 
 
 def test_ticks_are_round() -> None:
+    narrow = list(y_ticks(Axis(6.379, 6.421, 20 * DOTS_DOWN), 20).values())
+    assert len(set(narrow)) == len(narrow) > 2
     assert sorted(y_ticks(Axis(0.0, 2.6, 10 * DOTS_DOWN), 10).values()) == ["0", "1", "2"]
     assert sorted(y_ticks(Axis(0.01, 2, 12 * DOTS_DOWN, log=True), 12).values()) == [
         ".01",
