@@ -20,6 +20,7 @@ from finetune_tui.core.tuning.spec import Spec, demo_spec
 SMALL = "HuggingFaceTB/SmolLM2-135M"
 
 
+@pytest.mark.soak
 def test_a_real_call_on_a_model_of_the_catalog() -> None:
     spec = Spec(model_name_or_path=SMALL, preset="attention-qv", max_length=256)
     said: list[str] = []

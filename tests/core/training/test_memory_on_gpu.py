@@ -13,6 +13,7 @@ from finetune_tui.core.models.catalog import catalog
 GIB = 2**30
 
 
+@pytest.mark.soak
 @pytest.mark.training
 def test_two_cases_run_here_and_are_not_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

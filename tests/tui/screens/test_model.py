@@ -67,7 +67,8 @@ async def test_a_mistyped_folder_names_its_neighbour_and_is_there_to_be_mended(
     (tmp_path / "tiny-llama").mkdir()
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "f", *f"{tmp_path}/tiny-lama", "enter")
-        assert f"did you mean '{tmp_path}/tiny-llama'?" in one_line(app.query_one(Footline).words)
+        said = "".join(app.query_one(Footline).words.split())  # a long path is wrapped anywhere
+        assert f"didyoumean'{tmp_path}/tiny-llama'?" in said
         await press(pilot, "f")
         assert app.query_one(PromptLine).query_one(Input).value == f"{tmp_path}/tiny-lama"
 

@@ -21,7 +21,7 @@ from tests.tui.screens.test_pictures_data import chats
 from tests.tui.screens.test_pictures_train import Snap, picture, size_name
 
 SMALL, LARGE = (80, 24), (120, 36)
-SIZES = [SMALL, LARGE]
+SIZES = [SMALL, pytest.param(LARGE, marks=pytest.mark.soak)]
 
 
 def session_of(name: str, rows: list[str]) -> Session:

@@ -56,7 +56,10 @@ def picture(
 
 
 def sizes(*which: tuple[int, int]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("size", which, ids=lambda size: f"{size[0]}x{size[1]}")
+    """The large ones only in `make soak`."""
+    large = {LARGE, HUGE}
+    values = [pytest.param(size, marks=[pytest.mark.soak] * (size in large)) for size in which]
+    return pytest.mark.parametrize("size", values, ids=lambda size: f"{size[0]}x{size[1]}")
 
 
 @sizes(*ALL)

@@ -38,7 +38,7 @@ from tests.tui.runs_fixture import (
     training,
 )
 
-SIZES = [(80, 24), (120, 36)]
+SIZES = [(80, 24), pytest.param((120, 36), marks=pytest.mark.soak)]
 MONITOR_SIZES = [*SIZES, (45, 20)]
 
 
