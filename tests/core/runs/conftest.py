@@ -1,5 +1,6 @@
 """A home with runs in it, and workers that are a few lines of Python each."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -46,7 +47,8 @@ def run(home: Path) -> Iterator[RunDirectory]:
     state = made.state()
     for process in (state.supervisor, state.worker):  # what a failed test left running
         if process and process.pid != os.getpid() and is_alive(process):
-            os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # ended while we looked
+                os.kill(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture
