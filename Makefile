@@ -29,8 +29,10 @@ run: install ## open the app; with no terminal: train the demo and print the res
 	$(BIN)/finetune-tui
 
 test: check ## lint, types, walls, and every test but the full matrices
-	$(BIN)/python -m pytest -m 'not soak and not training' -n 2
-	$(BIN)/python -m pytest -m 'training and not soak'
+	# Half the fast tests' time is waiting, so there are more of them at once than cores; what trains
+	# spends most of its time on imports, which take one core. Threads would only fight over the cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not soak and not training' -n 3
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'training and not soak' -n 2 --dist loadfile
 
 check: lint types walls ## lint, types and import contracts
 

@@ -13,6 +13,8 @@ import pytest
 
 from finetune_tui.core.runs.directory import RunDirectory, create_run
 from finetune_tui.core.runs.events import read_events
+from finetune_tui.core.runs.state import Status
+from finetune_tui.core.training.reporter import Reporter
 from finetune_tui.core.tuning.spec import demo_spec
 from finetune_tui.core.tuning.spec_file import write_spec
 
@@ -76,6 +78,19 @@ def finish(
     """Run to the end; every event."""
     supervise(run, resume, faults).wait(timeout=240)
     return list(read_events(run.events_path))
+
+
+def finish_here(run: RunDirectory, resume: bool = False) -> None:
+    """The same work in this very process: a worker's start costs seconds of imports."""
+    from finetune_tui.core.training.work import work
+
+    reporter = Reporter(run)
+    reporter.start()
+    try:
+        work(run, reporter, resume)
+        reporter.update(status=Status.FINISHED)
+    finally:
+        reporter.end()
 
 
 def wait_for(run: RunDirectory, kind: str, timeout: float = 120, **fields: Any) -> dict[str, Any]:

@@ -15,10 +15,8 @@ from finetune_tui.core.errors import WorkFailed
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import read_events
 from finetune_tui.core.training import checkpoint
-from finetune_tui.core.training.reporter import Reporter
-from finetune_tui.core.training.work import work
 
-from .conftest import adapter_bytes, finish, losses, maker
+from .conftest import adapter_bytes, finish, finish_here, losses, maker
 
 pytestmark = pytest.mark.training
 
@@ -97,7 +95,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, RunDir
     """A run never interrupted, and one stopped after step 9 of 12 with checkpoints of 8 and 9."""
     make = maker(tmp_path_factory.mktemp("damages"))
     straight, stopped = make(), make()
-    finish(straight)
+    finish_here(straight)
     finish(stopped, faults=[{"at": "batch", "n": 9, "do": "SIGTERM"}])
     assert sorted(p.name for p in stopped.checkpoints.iterdir()) == ["step-000008", "step-000009"]
     return straight, stopped
@@ -115,7 +113,7 @@ def test_a_damaged_newest_checkpoint_falls_back_and_ends_bitwise_equal(
     damage(run.checkpoints / "step-000009", words)
     threads = torch.get_num_threads()
     try:
-        _go_on_in_this_process(run)
+        finish_here(run, resume=True)
     finally:
         torch.set_num_threads(threads)
     _ends_equal(run, straight)
@@ -150,15 +148,6 @@ def test_the_real_worker_falls_back_too_and_computes_with_as_many_threads(
 
 def _threads(run: RunDirectory) -> list[int]:
     return [e["threads"] for e in read_events(run.events_path) if e["kind"] == "started"]
-
-
-def _go_on_in_this_process(run: RunDirectory) -> None:
-    reporter = Reporter(run)
-    reporter.start()
-    try:
-        work(run, reporter, resume=True)
-    finally:
-        reporter.end()
 
 
 def _ends_equal(run: RunDirectory, straight: RunDirectory) -> None:

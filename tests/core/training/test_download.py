@@ -98,6 +98,7 @@ def test_a_gated_model_fails_with_what_to_do(
     assert f"{hub.url}/{NAME}" in events[-1]["hint"]
 
 
+@pytest.mark.soak
 def test_a_template_that_loops_ends_the_run_in_words(make_run: MakeRun, tmp_path: Path) -> None:
     folder = tmp_path / "loops"
     shutil.copytree(demo.MODEL_FOLDER, folder)

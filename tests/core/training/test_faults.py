@@ -135,6 +135,7 @@ def test_memory_that_runs_out_later_goes_on_from_that_step_and_is_remembered(
     ends_equal(killed, run)
 
 
+@pytest.mark.soak
 def test_memory_that_runs_out_in_the_optimizer_goes_back_to_what_is_whole(
     make_run: MakeRun, straight: RunDirectory
 ) -> None:
@@ -411,6 +412,7 @@ IMPATIENT = SHORT | {
 }
 
 
+@pytest.mark.soak
 def test_a_run_that_gets_no_better_ends_early_with_its_best(make_run: MakeRun) -> None:
     run = make_run(**IMPATIENT)
     ended = finish(run)[-1]

@@ -14,6 +14,7 @@ from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.hardware import Gpu, GpuProcess, Hardware
 from finetune_tui.core.memory.calibration import context_for
 from finetune_tui.core.memory.estimate import GIB, MIB
+from finetune_tui.core.memory.free import Free
 from finetune_tui.core.models.catalog import catalog
 from finetune_tui.core.models.resolve import find_model
 from finetune_tui.core.runs.directory import RunDirectory, create_run
@@ -23,7 +24,7 @@ from finetune_tui.core.runs.requests import drop_request
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.training import metering
 from finetune_tui.core.training.load import Device
-from finetune_tui.core.training.memory_check import Free, free_memory, require_memory
+from finetune_tui.core.training.memory_check import free_memory, require_memory
 from finetune_tui.core.training.metering import Meter, chosen_gpu, held_on_gpu, home_of
 from finetune_tui.core.training.plan import Plan
 from finetune_tui.core.training.reporter import Reporter
@@ -362,6 +363,7 @@ def test_a_run_that_insists_is_warned_and_tells_its_memory(make_run: MakeRun) ->
     assert memory[-1]["tokens"] == next(e["longest"] for e in events if e["kind"] == "data")
 
 
+@pytest.mark.soak
 @pytest.mark.training
 def test_a_run_that_is_stopped_has_said_it_early_and_says_it_again(make_run: MakeRun) -> None:
     run = make_run(max_steps=2000, eval_steps=0, save_steps=0)

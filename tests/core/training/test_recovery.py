@@ -20,6 +20,7 @@ from .conftest import (
     adapter_bytes,
     dump,
     finish,
+    finish_here,
     kinds,
     losses,
     maker,
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.training
 def straight(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """The same run, never interrupted."""
     run = maker(tmp_path_factory.mktemp("straight"))()
-    finish(run)
+    finish_here(run)
     return run
 
 
@@ -131,6 +132,7 @@ def test_a_killed_run_on_a_tied_model_resumes_bitwise_equal(
     assert run.trained.exists()
 
 
+@pytest.mark.soak
 def test_supervisor_and_worker_killed_is_dead_at_once_and_resumable(
     make_run: MakeRun, straight: RunDirectory
 ) -> None:

@@ -166,6 +166,7 @@ def test_what_cannot_work_fails_in_words(
     assert not run.adapter.exists()
 
 
+@pytest.mark.soak
 def test_a_loss_that_is_not_a_number_ends_the_run_and_poisons_nothing(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
