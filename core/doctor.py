@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune_tui.core.hardware import Gpu
 from finetune_tui.core.machine import COMPANIONS, PACKAGES, Machine, Torch, read_machine
+from finetune_tui.core.models.hub_account import Account, TokenRefused
 from finetune_tui.core.text import plain, size
 
 LITTLE_DISK = 5 * 2**30
@@ -31,9 +32,12 @@ class Finding:
         return {"name": self.name, "ok": self.ok, "words": self.words, "fix": self.fix}
 
 
-def examine(home: Path) -> list[Finding]:
-    """Look at this machine and judge it; takes seconds, as torch is imported in a process."""
-    return judge(read_machine(home))
+def examine(home: Path, ask_hub: bool = False) -> list[Finding]:
+    """Look at this machine and judge it; takes seconds, as torch is imported in a process.
+
+    ask_hub: also ask the Hub whose token it is and what it may do.
+    """
+    return judge(read_machine(home, ask_hub))
 
 
 def judge(machine: Machine) -> list[Finding]:
@@ -184,11 +188,24 @@ def terminal_finding(machine: Machine) -> Finding:
 
 
 def hub_finding(machine: Machine) -> Finding:
-    """Whether gated models can be downloaded."""
-    if machine.hub_login:
-        return Finding("Hub login", True, f"token in {plain(machine.hub_login)}")
-    words = "none: open models download, gated ones (Llama, Gemma) do not"
-    return Finding("Hub login", None, words, "hf auth login")
+    """Whether gated models can be downloaded, and results be pushed."""
+    name, login = "Hub login", machine.hub_login
+    if not login:
+        words = "none: open models download; gated ones (Llama, Gemma) do not, and no push"
+        return Finding(name, None, words, "hf auth login")
+    token = f"token in {plain(login)}"
+    match machine.hub:
+        case None:
+            return Finding(name, True, token)
+        case Account() as account if account.may_write is False:
+            words = f"{account.name}, {token}, may only read: no push"
+            return Finding(name, None, words, "make a token that may write, then hf auth login")
+        case Account() as account:
+            return Finding(name, True, f"{account.name}, {token}, {account.rights}")
+        case TokenRefused():
+            return Finding(name, False, f"the Hub does not accept the {token}", "hf auth login")
+        case error:
+            return Finding(name, True, f"{token}; not asked what it may do: {error.message}")
 
 
 def wheel_index(driver: _Version, capabilities: list[_Version]) -> str | None:

@@ -14,8 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_tui.core.errors import UserError
 from finetune_tui.core.hardware import Hardware, read_hardware
 from finetune_tui.core.memory.calibration import context_for
+from finetune_tui.core.models.hub_account import Account, who_am_i
 from finetune_tui.core.runs.detached import ends_at_logout
 from finetune_tui.core.runs.home import lasting_mounts, on_container_disk
 
@@ -83,6 +85,7 @@ class Machine:
     and first too new one of what this program needs. home_error: why nothing can be written there.
     ends_at_logout: why runs end at logout, or None when they go on. hub_login: where a token was
     found; never the token. cuda_contexts: bytes that CUDA takes on each GPU, None: no run measured it.
+    hub: whose token the Hub says it is, or why it does not; None when it was not asked.
     """
 
     python: str
@@ -102,11 +105,16 @@ class Machine:
     terminal: Terminal
     hub_login: str | None
     cuda_contexts: tuple[int | None, ...] = ()
+    hub: Account | UserError | None = None
 
 
-def read_machine(home: Path) -> Machine:
-    """Look at this machine; takes the seconds that importing torch takes. Never raises."""
+def read_machine(home: Path, ask_hub: bool = False) -> Machine:
+    """Look at this machine; takes the seconds that importing torch takes. Never raises.
+
+    ask_hub: also ask the Hub whose token it is, when there is one.
+    """
     hardware = read_hardware(_existing(home))
+    hub_login = find_hub_login(os.environ, Path.home())
     return Machine(
         python=".".join(str(part) for part in sys.version_info[:3]),
         pip=pip_command(sys.executable, has_pip=importlib.util.find_spec("pip") is not None),
@@ -123,9 +131,17 @@ def read_machine(home: Path) -> Machine:
         lasting=lasting_mounts(),
         ends_at_logout=ends_at_logout(),
         terminal=_own_terminal(),
-        hub_login=find_hub_login(os.environ, Path.home()),
+        hub_login=hub_login,
         cuda_contexts=tuple(context_for(home, gpu) for gpu in hardware.gpus),
+        hub=_ask_hub() if ask_hub and hub_login else None,
     )
+
+
+def _ask_hub() -> Account | UserError:
+    try:
+        return who_am_i()
+    except UserError as error:
+        return error
 
 
 def ask_torch(command: Sequence[str], timeout: float = TORCH_TIMEOUT) -> Torch:

@@ -26,8 +26,11 @@ from finetune_tui.core.runs.state import Status  # noqa: E402
 from finetune_tui.tui.app import FinetuneApp  # noqa: E402
 from finetune_tui.tui.session import Session  # noqa: E402
 from finetune_tui.tui.themes import ANSI, DARK, LIGHT  # noqa: E402
+from tests.tui.chat_fixture import ENOUGH, EXACT, FakeChat, finished_run  # noqa: E402
+from tests.tui.comparison_fixture import compared_home  # noqa: E402
 from tests.tui.conftest import AppPilot, open_model, press  # noqa: E402
 from tests.tui.conftest import fixed_services as machine  # noqa: E402
+from tests.tui.export_fixture import Sheet  # noqa: E402
 from tests.tui.runs_fixture import (  # noqa: E402
     NOW,
     demo_session,
@@ -36,6 +39,7 @@ from tests.tui.runs_fixture import (  # noqa: E402
     hardware,
     make_run,
     preparation,
+    settle,
     show,
     training,
 )
@@ -126,6 +130,54 @@ async def list_of_runs(size: str, theme: str) -> None:
             await picture(name, app, size, prepare, theme)
 
 
+async def comparison(size: str) -> None:
+    """Base against tuned: the figures, and the rows that regressed."""
+    with nobodys_home() as home:
+        compared_home(Path(home))
+        app, _, show_runs = _at(home, demo_session(), size, "runs")
+
+        async def before(pilot: AppPilot) -> None:
+            await show_runs(pilot)
+            await press_in_runs(pilot, "R", "right", "right")
+
+        await picture("comparison", app, size, before)
+
+
+async def export_sheet(size: str) -> None:
+    """Before an export to the Hub: what would be written and sent."""
+    with nobodys_home() as home:
+        sheet = Sheet(Path(home))
+
+        async def before(pilot: AppPilot) -> None:
+            await sheet.open(pilot)
+            await sheet.set(pilot, "out", "/data/invoices")
+            await sheet.set(pilot, "push_to", "invoices")
+            await sheet.press(pilot, "d")
+
+        os.environ["HF_TOKEN"] = "hf_token"  # the picture says where it is, never what it is
+        await picture("export", sheet.app, size, before)
+        del os.environ["HF_TOKEN"]
+
+
+async def try_place(size: str) -> None:
+    """A held-out row, answered by the base and by the tuned model."""
+
+    async def before(pilot: AppPilot) -> None:
+        await show(pilot, "try")
+        for key in ("x", "enter"):
+            await pilot.press(key)
+            await settle(pilot)
+
+    with nobodys_home() as home:
+        finished_run(Path(home))
+        services = fixed_services(
+            Path(home),
+            chat=lambda: FakeChat(EXACT, on_gpu=False),
+            chat_room=lambda _run, _where: ENOUGH,
+        )
+        await picture("try", FinetuneApp(services, demo_session()), size, before)
+
+
 def _with_orders() -> Session:
     """The demo's data under a name that says nothing of where it lies."""
     Path("orders.jsonl").write_bytes(demo.TRAIN_FILE.read_bytes())
@@ -148,6 +200,9 @@ async def main() -> None:
             await model_and_layers(size, theme)
             await data_and_train(size, theme)
             await list_of_runs(size, theme)
+        await comparison(size)
+        await export_sheet(size)
+        await try_place(size)
 
 
 if __name__ == "__main__":

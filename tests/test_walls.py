@@ -18,6 +18,17 @@ STARRED = (
     "core.models.inspection",
     "core.data.parquet",
     "core.data.tokens",
+    "core.evidence.chat_answer",
+    "core.evidence.chat_call",
+    "core.evidence.measure",
+    "core.evidence.question_sets",
+    "core.evidence.questions",
+    "core.export.adapter_files",
+    "core.export.beside",
+    "core.export.merge",
+    "core.export.merging",
+    "core.export.tokenizer_files",
+    "core.export.verify",
     "core.training",
 )
 

@@ -118,12 +118,19 @@ _action = ActionGroup("app", EVERYWHERE)
 APP_ACTIONS = (
     *(
         _action(name, str(number), name, f"go to {name.capitalize()}", f"show_place('{name}')")
-        for number, name in enumerate(("model", "layers", "data", "train", "runs"), start=1)
+        for number, name in enumerate(("model", "layers", "data", "train", "runs", "try"), start=1)
     ),
     _action("next", "tab", "next pane", "next pane", "app.focus_next"),
     _action("before", "shift+tab", "last pane", "pane before", "app.focus_previous"),
     _action("palette", "colon ctrl+p", "palette", "every action by its name", "command_palette"),
     _action("data_file", "o", "my data", "choose a data file", "open_data"),
+    _action(
+        "spec_file",
+        "O",
+        "spec…",
+        "open a spec, or a file of axolotl, LLaMA-Factory, TRL",
+        "open_spec",
+    ),
     _action("edit", "e", "edit", "edit the spec in $EDITOR", "edit_spec"),
     _action("theme", "T", "theme", "dark, light, or the terminal's own colours", "switch_theme"),
     _action("help", "question_mark", "keys", "all keys here", footer=True),

@@ -1,5 +1,6 @@
 """The app: one screen with two lines on top, a place in the middle and the keys below."""
 
+import gc
 import os
 from collections.abc import Callable
 from inspect import isawaitable
@@ -30,7 +31,7 @@ from finetune_tui.tui.services import Services
 from finetune_tui.tui.session import Session
 from finetune_tui.tui.telling import Telling
 from finetune_tui.tui.themes import ANSI, FALLBACKS, THEMES
-from finetune_tui.tui.threads import in_daemon_thread
+from finetune_tui.tui.threads import in_daemon_thread, share_in_short_turns
 from finetune_tui.tui.watching import Watch
 from finetune_tui.tui.widgets.prompt import Answer, PromptLine
 from finetune_tui.tui.widgets.status import Footline, Masthead, Rule, StatusLine
@@ -50,6 +51,12 @@ def _commands() -> "type[Provider]":
     return ActionCommands
 
 
+def _settings() -> "type[Provider]":
+    from finetune_tui.tui.palette import SettingCommands
+
+    return SettingCommands
+
+
 class Body(Container):
     """Where the places are."""
 
@@ -63,7 +70,7 @@ class FinetuneApp(App[str | None]):
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "finetune-tui"
-    COMMANDS = {_commands}
+    COMMANDS = {_commands, _settings}
     BINDINGS: ClassVar[list[BindingType]] = list(bindings(APP_ACTIONS))
     AUTO_FOCUS = None
 
@@ -143,6 +150,7 @@ class FinetuneApp(App[str | None]):
             shown = self._places[name] = PLACES[name].load()(id=name)
             shown.display = False
             await self._frame(Body).mount(shown)
+            gc.freeze()  # places stay as long as the app: walking them took a tenth of a second
         if shown is not self.place:
             if self.place is not None:
                 self.place.display = False
@@ -298,10 +306,10 @@ class FinetuneApp(App[str | None]):
     # Everywhere
 
     def action_open_data(self) -> None:
-        """Ask for data, read it, and show what is in it."""
-        self.ask(
-            "file, folder or Hub data set", self.opening.data, self.opening.unread_data, path=True
-        )
+        self.opening.ask_data()
+
+    def action_open_spec(self) -> None:
+        self.opening.ask_spec()
 
     def action_edit_spec(self) -> None:
         """The spec as YAML in the person's own editor; what comes back is checked before it counts."""
@@ -379,6 +387,7 @@ def run_app(home: Path) -> int:
     from finetune_tui.tui.services import real_services
     from finetune_tui.tui.terminal import TolerantDriver
 
+    share_in_short_turns()
     app = FinetuneApp(real_services(home), driver_class=TolerantDriver)
     if app.console.color_system == "standard":  # sixteen colours: only the terminal knows which
         app.theme = ANSI.name

@@ -22,6 +22,8 @@ _COMMANDS = {
     "estimate": ("estimate:estimate", "what a selection costs in memory, and what would fit"),
     "data": ("data:data", "what a data file holds: format, bad rows, lengths, tokens"),
     "train": ("train:train", "start a run and follow it"),
+    "import": ("importing:import_spec", "a file of axolotl, LLaMA-Factory or TRL as a spec"),
+    "script": ("importing:script", "a run as one plain Python file that trains the same"),
     "queue": ("queue:queue", "what waits to be trained, and its order"),
     "runs": ("listing:runs", "all runs"),
     "show": ("runs:show", "one run"),
@@ -30,6 +32,9 @@ _COMMANDS = {
     "resume": ("runs:resume", "go on with a run that is paused, was stopped or killed"),
     "stop": ("runs:stop", "ask a run to stop with a checkpoint"),
     "checkpoint": ("runs:checkpoint", "ask a run for a checkpoint now"),
+    "compare": ("compare:compare", "did it help: base and tuned model on the same rows"),
+    "chat": ("chat:chat", "ask a trained run beside its base"),
+    "export": ("export:export", "a run's result in a folder anybody can load, and on the Hub"),
     "name": ("labels:name", "what a run is called"),
     "note": ("labels:note", "a line about a run"),
     "tag": ("labels:tag", "tags of a run, to find it by"),
@@ -109,8 +114,12 @@ def parser() -> argparse.ArgumentParser:
     made["resume"].add_argument(
         "--interrupted", action="store_true", help="all that a reboot or a kill cut off here"
     )
+    _add_compare(made["compare"])
+    _add_export(made["export"])
+    _add_chat(made["chat"])
     _add_listing(made)
     _add_queue(made["queue"])
+    _add_importing(made)
     made["hook"].add_argument(
         "--test", action="store_true", help="run it now, as if a run had ended"
     )
@@ -118,6 +127,69 @@ def parser() -> argparse.ArgumentParser:
     made["settings"].add_argument("value", nargs="?")
     made["settings"].add_argument("--unset", action="store_true", help="take the setting out")
     return top
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help=_RUN)
+    command.add_argument("--data", nargs="+", default=[], help="rows to ask, not those held out")
+    command.add_argument(
+        "--forget",
+        nargs="+",
+        default=[],
+        metavar="F",
+        help="rows of other work: what was forgotten",
+    )
+    command.add_argument(
+        "--metric",
+        nargs="+",
+        default=[],
+        help="exact, json, schema, fields, rouge-l, regex; the first judges rows",
+    )
+    command.add_argument("--schema", metavar="FILE", help="a JSON schema that answers should meet")
+    command.add_argument(
+        "--regex", help="is found in a right answer; a group in it catches what must be equal"
+    )
+    command.add_argument("--rows", type=int, help="rows of each; 0: all (default: 200)")
+    command.add_argument(
+        "--max-new-tokens", type=int, help="of an answer (default: what they need)"
+    )
+    command.add_argument("--cpu", action="store_true", help="without a GPU")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument("--detach", action="store_true", help="start it and come back at once")
+    instead.add_argument("--queue", action="store_true", help="put it at the end of the queue")
+    instead.add_argument("--list", action="store_true", help="the comparisons that a run has")
+    instead.add_argument(
+        "--show", nargs="?", const="", metavar="NAME", help="one of them; the newest without a name"
+    )
+    command.add_argument(
+        "--only", metavar="WHICH", help="its rows: fixed, regressed, both-wrong, both-right"
+    )
+    command.add_argument("--forgotten", action="store_true", help="with --only: of the second set")
+    command.add_argument(
+        "--all", action="store_true", dest="all_rows", help="with --only: every row"
+    )
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help=_RUN)
+    command.add_argument("--out", required=True, metavar="DIR", help="a folder not there yet")
+    command.add_argument(
+        "--merge", action="store_true", help="one whole model instead of an adapter"
+    )
+    command.add_argument(
+        "--dtype", help="of a merged model: auto (as the run), float32, bfloat16, float16"
+    )
+    command.add_argument("--push", metavar="REPO", help="send it to this repository on the Hub")
+    seen = command.add_mutually_exclusive_group()
+    seen.add_argument("--private", action="store_true", help="a new repository is private (usual)")
+    seen.add_argument("--public", action="store_true", help="everybody may see it")
+    command.add_argument("--cpu", action="store_true", help="without a GPU")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run", action="store_true", help="only say what would be written and sent"
+    )
+    instead.add_argument("--detach", action="store_true", help="start it and come back at once")
+    instead.add_argument("--queue", action="store_true", help="put it at the end of the queue")
 
 
 def _add_listing(made: Mapping[str, argparse.ArgumentParser]) -> None:
@@ -147,6 +219,39 @@ def _add_listing(made: Mapping[str, argparse.ArgumentParser]) -> None:
     )
     made["bin"].add_argument("--empty", action="store_true", help="take them away for good")
     made["bin"].add_argument("--days", type=float, help="with --empty: those deleted longer ago")
+
+
+def _add_chat(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", help=_RUN)
+    command.add_argument(
+        "--prompt", metavar="TEXT", help="answer this and end; else stdin is asked"
+    )
+    command.add_argument("--system", metavar="TEXT", help="what the model is told before a chat")
+    one = command.add_mutually_exclusive_group()
+    one.add_argument("--base-only", action="store_true", help="only the model before training")
+    one.add_argument("--tuned-only", action="store_true", help="only the trained model")
+    _add_set(command)
+    command.add_argument(
+        "--style", choices=("chat", "prompt"), help="as a turn of a chat, or as it stands"
+    )
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--cpu", action="store_true", help="answer on the CPU")
+    where.add_argument("--gpu", metavar="UUID", help="answer on this GPU")
+    command.add_argument("--wait", action="store_true", help="wait until the GPU has room")
+
+
+def _add_importing(made: Mapping[str, argparse.ArgumentParser]) -> None:
+    """Specs from elsewhere, and runs as scripts."""
+    made["import"].add_argument("file", help="another tool's YAML")
+    made["import"].add_argument(
+        "--from",
+        dest="tool",
+        choices=("axolotl", "llama-factory", "trl"),
+        help="whose file it is, where its keys do not tell",
+    )
+    made["import"].add_argument("--out", metavar="SPEC.yaml", help="write the spec there")
+    made["script"].add_argument("run", help=_RUN)
+    made["script"].add_argument("--out", metavar="FILE.py", help="write the script there")
 
 
 def _add_queue(command: argparse.ArgumentParser) -> None:

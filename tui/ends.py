@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.directory import RunDirectory, task_words
 from finetune_tui.core.runs.liveness import Liveness, derived_status
 from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.text import plain
@@ -55,4 +55,5 @@ class Ends:
 
 def _words(run: RunDirectory, state: State, liveness: Liveness, now: float) -> str:
     state = state.changed(why=state.why or liveness.words)
-    return f"{plain(run.short_id, 40)} {ending_words(state, liveness.status, now)}"
+    name = f"{plain(run.short_id, 40)} {task_words(state.task, state.target)}".strip()
+    return f"{name} {ending_words(state, liveness.status, now)}"

@@ -12,6 +12,7 @@ from textual.keys import Keys, _character_to_key
 
 from finetune_tui.core.text import did_you_mean, plain
 from finetune_tui.tui.actions import ACTIONS, EVERYWHERE, Action, binding, key_word, words_of
+from finetune_tui.tui.widgets.lines import Line, Span
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -40,6 +41,22 @@ class Keymap:
         changed = self.changed.get(action.id)
         return action.key_words if changed is None else words_of(changed)
 
+    def hinted(self, of: Line, node: "DOMNode") -> Line:
+        """A line with the keys that its hints have now: those that lead to an action that has others."""
+        if not self.changed:
+            return of
+        return tuple(
+            span._replace(text=self._hint(span, node)) if span.style == "key" else span
+            for span in of
+        )
+
+    def _hint(self, span: Span, node: "DOMNode") -> str:
+        for name, keys in self.changed.items():
+            action = ACTIONS.get(name)
+            if action and span.text in _hints_of(action) and _leads_to(span.click, action, node):
+                return words_of(keys[:1])
+        return span.text
+
     def bind(self, node: "DOMNode") -> None:
         """Give a widget, a screen or the app these keys for the actions that it declared."""
         declared = type(node)._merged_bindings
@@ -49,6 +66,18 @@ class Keymap:
         changed = [ACTIONS[name] for name in self.changed if name in ids]
         kept = [one.with_key(key) for key, one in declared if one.id not in self.changed]
         node._bindings = BindingsMap([*kept, *(binding(one, self.keys(one)) for one in changed)])
+
+
+def _hints_of(action: Action) -> set[str]:
+    return {action.key_words, *map(key_word, action.keys)}
+
+
+def _leads_to(click: str, action: Action, node: "DOMNode") -> bool:
+    """Whether a click does what the action does, for whoever shows it."""
+    if click.startswith("app."):
+        return click in (f"app.perform('{action.id}')", f"app.{action.run}")
+    known = [one for above in node.ancestors_with_self for one in getattr(above, "actions", ())]
+    return click == action.run and action in known
 
 
 def key_names(words: str) -> tuple[str, ...] | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
     from finetune_tui.core.models.manifest import Manifest
     from finetune_tui.core.models.resolve import ModelReference
+    from finetune_tui.core.tuning.importing.importing import Imported
     from finetune_tui.core.tuning.spec import Spec
     from finetune_tui.tui.app import FinetuneApp
 
@@ -21,6 +22,7 @@ class Opening:
     def __init__(self, app: "FinetuneApp") -> None:
         self._app = app
         self.unread_data = ""  # what was typed and could not be read, to be mended
+        self.unread_spec = ""
 
     def model(
         self, reference: "ModelReference", spec: "Spec | None" = None, show: str = "layers"
@@ -73,9 +75,60 @@ class Opening:
             self._app.session.data = report
             self._app.session_changed()
 
-    def data(self, name: str) -> None:
-        """A file, a folder or a data set of the Hub, as it was typed."""
+    def ask_data(self) -> None:
+        """Ask for data, read it, and show what is in it."""
+        self._app.ask("file, folder or Hub data set", self.data, self.unread_data, path=True)
+
+    def ask_spec(self) -> None:
+        """Ask for a spec, this app's or another tool's, and open the model it is about."""
+        words = "spec, or a YAML of axolotl, LLaMA-Factory, TRL"
+        self._app.ask(words, self.spec, self.unread_spec, path=True)
+
+    def spec(self, name: str) -> None:
+        """A YAML file as it was typed; of another tool's, what became of its keys is shown."""
         if not name:
+            return
+        app, path = self._app, Path(name).expanduser()
+        self.unread_spec = ""
+
+        def failed(error: UserError) -> None:
+            self.unread_spec = name
+            app.say_error(error)
+
+        app.say(f"reading {plain(str(path))}…")
+        app.in_thread(lambda: self._read_spec(path), self._open_spec, "spec", failed)
+
+    def _read_spec(self, path: Path) -> "tuple[Spec, Imported | None]":
+        from finetune_tui.core.tuning.importing.importing import import_file, other_tool
+        from finetune_tui.core.tuning.spec_file import read_spec
+
+        if other_tool(path) is None:
+            return read_spec(path), None
+        imported = import_file(path, self._app.services.load_manifest)
+        return imported.spec, imported
+
+    def _open_spec(self, found: "tuple[Spec, Imported | None]") -> None:
+        from finetune_tui.core.models.resolve import find_model
+        from finetune_tui.core.tuning.importing.telling import as_page, gravest
+
+        spec, imported = found
+        try:
+            reference = find_model(spec.model_name_or_path)
+        except UserError as error:
+            self._app.say_error(error)
+            return
+        self.model(reference, spec, "train")
+        if imported is not None:
+            look = gravest(imported) or "every key was understood"
+            title = f"from {imported.title}: {look}"
+            self._app.read(title, lambda: as_page(imported))
+
+    def data(self, name: str) -> None:
+        """A file, a folder or a data set of the Hub, as it was typed; a spec is opened as one."""
+        if not name:
+            return
+        if name.lower().endswith((".yaml", ".yml")):
+            self.spec(name)
             return
         from finetune_tui.core.models.data_set_name import anchored
 

@@ -10,6 +10,9 @@ from typing import Any
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain, plain_lines
 
+_GAP = "  "  # between two columns
+_LEAST_COLUMN = 8  # characters
+
 
 def say(text: str = "") -> None:
     """Lines for a person."""
@@ -36,17 +39,39 @@ def say_table(
 ) -> None:
     """Columns as wide as they need to be; those in `right` are flush right. The last may be long.
 
-    measured: so many rows say how wide; the others are shown as they come.
+    On a terminal the widest give way until a row fits. measured: so many rows say how wide; the others are
+    shown as they come.
     """
     every = ([plain(cell) for cell in row] for row in itertools.chain([head], rows))
     cells = list(itertools.islice(every, None if measured is None else measured + 1))
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    room = terminal_width()
+    if room is not None:
+        widths = _narrowed(widths, right, room)
     for row in itertools.chain(cells, every):
+        cut = [plain(cell, width) for cell, width in zip(row, widths, strict=True)]
         padded = [
             cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
-            for column, cell in enumerate(row)
+            for column, cell in enumerate(row if room is None else cut)
         ]
-        print("  ".join(padded).rstrip(), flush=True)
+        print(_GAP.join(padded).rstrip(), flush=True)
+
+
+def _narrowed(widths: Sequence[int], right: frozenset[int], room: int) -> list[int]:
+    """Columns that take no more than `room` cells together, where that leaves something to read."""
+    narrowed = list(widths)
+    gives = [column for column in range(len(widths)) if column not in right]
+    while sum(narrowed) + len(_GAP) * (len(widths) - 1) > room:
+        widest = max(gives, key=lambda column: narrowed[column])
+        if narrowed[widest] <= _LEAST_COLUMN:
+            break
+        narrowed[widest] -= 1
+    return narrowed
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that reads this; None where it is a file or another program."""
+    return os.get_terminal_size().columns if on_terminal() else None
 
 
 def on_terminal() -> bool:

@@ -1,4 +1,4 @@
-"""The command palette: every action that can be done now, by its name."""
+"""The command palette: every action that can be done now, by its name, and every setting."""
 
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, cast
 from textual.command import DiscoveryHit, Hit, Provider
 
 from finetune_tui.tui.actions import ACTIONS, EVERYWHERE, Action
+from finetune_tui.tui.screens.train import TrainPlace
+from finetune_tui.tui.widgets.form_rows import rows, value_words
 
 if TYPE_CHECKING:
     from finetune_tui.tui.app import FinetuneApp
 
 
-class ActionCommands(Provider):
+class FinetuneCommands(Provider):
+    """What both of them look at."""
+
+    @property
+    def _finetune(self) -> "FinetuneApp":
+        return cast("FinetuneApp", self.app)
+
+
+class ActionCommands(FinetuneCommands):
     """`group: help` for each action of the app, of the place in front, and of the focused pane."""
 
     async def discover(self) -> AsyncIterator[DiscoveryHit]:
@@ -38,13 +48,28 @@ class ActionCommands(Provider):
         words = self._finetune.keymap.words(action)
         return f"{action.group}: {action.help}" + (f" · {words}" if words else "")
 
-    @property
-    def _finetune(self) -> "FinetuneApp":
-        return cast("FinetuneApp", self.app)
-
     async def _perform(self, action: Action) -> None:
         app = self._finetune
         if action.keys:
             await app.action_perform(action.id)
         else:
             await app.run_action(action.run)
+
+
+class SettingCommands(FinetuneCommands):
+    """`setting: use_cpu is no · …` for each setting of a run that is looked for: it leads to its row."""
+
+    async def search(self, query: str) -> AsyncIterator[Hit]:
+        spec, matcher = self._finetune.session.spec, self.matcher(query)
+        for row in rows():
+            if row.field is None:
+                continue
+            name = f"setting: {row.title} is {value_words(spec, row.title)} · {row.field.help}"
+            score = max(matcher.match(name), 2 * matcher.match(row.title))  # its name counts more
+            if score > 0:
+                yield Hit(score, matcher.highlight(name), partial(self._go_to, row.title))
+
+    async def _go_to(self, name: str) -> None:
+        app = self._finetune
+        await app.action_show_place("train")
+        app.query_one(TrainPlace).go_to_setting(name)

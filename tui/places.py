@@ -21,4 +21,4 @@ class PlaceEntry:
 PLACES: dict[str, PlaceEntry] = {
     name: PlaceEntry(f"finetune_tui.tui.screens.{name}", f"{name.capitalize()}Place")
     for name in ("model", "layers", "data", "train", "runs")
-}
+} | {"try": PlaceEntry("finetune_tui.tui.screens.trying", "TryPlace")}  # a keyword names no module

@@ -10,6 +10,7 @@ from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.liveness import Liveness, derived_status
 from finetune_tui.core.runs.state import State, Status
 from finetune_tui.core.text import duration, plain, size
+from finetune_tui.tui.widgets.plot import number
 
 _LOOKED_AT = 50  # newest runs; older ones did not end while anybody was away for a coffee
 _TOLD = 3  # runs that are told of one by one
@@ -68,8 +69,10 @@ def _short(one: _Ended) -> str:
         why = plain(one.state.why or "", 50)
         return why if why.startswith(one.status.value) else f"{one.status.value}: {why}"
     words = [one.status.value]
+    if one.state.why and one.state.task != "train":
+        words.append(plain(one.state.why, 60))
     if one.state.best_eval_loss is not None:
-        words.append(f"best {_loss(one.state.best_eval_loss)}")
+        words.append(f"best {number(one.state.best_eval_loss)}")
     if one.state.adapter_bytes:
         words.append(size(one.state.adapter_bytes))
     return ", ".join(words)
@@ -78,21 +81,26 @@ def _short(one: _Ended) -> str:
 def ending_words(state: State, status: Status, now: float) -> str:
     """`finished 2h10 ago · best .447 at step 560 · adapter 3.4M`."""
     words = [_when(state, status, now)]
-    if state.why and status is not Status.FINISHED:
-        words.append(plain(state.why, 60))
+    if state.why and state.task != "train":  # what it found or wrote
+        words.append(plain(state.why, 120))
+    elif state.why and status is not Status.FINISHED:
+        why = plain(state.why, 60)
+        said = why.startswith(status.value)  # `stopped on request …`: not told twice
+        ago = _ago(state, now)
+        words = [f"{why},{ago}" if ago else why] if said else [*words, why]
     if state.best_eval_loss is not None and state.best_step is not None:
-        words.append(f"best {_loss(state.best_eval_loss)} at step {state.best_step}")
+        words.append(f"best {number(state.best_eval_loss)} at step {state.best_step}")
     if state.adapter_bytes:
         words.append(f"adapter {size(state.adapter_bytes)}")
     return " · ".join(words)
 
 
-def _loss(loss: float) -> str:
-    return f"{loss:.3f}".removeprefix("0")
-
-
 def _when(state: State, status: Status, now: float) -> str:
-    return f"{status.value} {duration(now - state.ended)} ago" if state.ended else status.value
+    return status.value + _ago(state, now)
+
+
+def _ago(state: State, now: float) -> str:
+    return f" {duration(now - state.ended)} ago" if state.ended else ""
 
 
 def _end_of(state: State, liveness: Liveness) -> float | None:

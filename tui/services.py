@@ -1,7 +1,7 @@
 """Services: everything the screens ask of the machine, injected so that screens are tested as pictures."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from finetune_tui.core.data.report import DataReport
     from finetune_tui.core.data.token_report import TokenQuestion, TokenReport
     from finetune_tui.core.doctor import Finding
+    from finetune_tui.core.evidence.chat import Chat, Where
+    from finetune_tui.core.evidence.chat_room import ChatRoom
+    from finetune_tui.core.export.plan import ExportPlan
+    from finetune_tui.core.export.push_plan import PushPlan
     from finetune_tui.core.hardware import Gpu, Hardware
     from finetune_tui.core.memory.simulated import Simulation
     from finetune_tui.core.memory.simulating import SimulationQuestion
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from finetune_tui.core.runs.rehearsal import Rehearsal
     from finetune_tui.core.settings import Settings
     from finetune_tui.core.tuning.spec import Spec
+    from finetune_tui.core.tuning.task_spec import ExportSpec, TaskSpec
 
 
 class ReadData(Protocol):
@@ -48,7 +53,10 @@ class Services:
     enqueue: checks a spec and puts it at the end of the queue, which is then worked off.
     start_queue: its runner, when there is none. keep_queue_running: one that was killed; what a person
     should know of it. try_hook: runs that command as at the end of a run, up to a minute.
-    notice_ends: runs that ended and nobody told: they are told now.
+    notice_ends: runs that ended and nobody told: they are told now. start_task, enqueue_task: as start_run
+    and enqueue, for the comparison or the export of a run. chat: who answers, with nothing loaded yet.
+    chat_room: whether the model of a run can answer there now. plan_export: what an export would write and
+    need. plan_push: what would be sent where and who would see it; asks the Hub, changes nothing.
     measured_context: bytes that CUDA takes on that GPU as runs here measured it, None: never measured.
     """
 
@@ -75,6 +83,12 @@ class Services:
     keep_queue_running: Callable[[], str | None]
     try_hook: Callable[[str], "HookResult"]
     notice_ends: Callable[[], "list[RunDirectory]"]
+    start_task: Callable[["TaskSpec"], "RunDirectory"]
+    enqueue_task: Callable[["TaskSpec"], "QueueItem"]
+    chat: Callable[[], "Chat"]
+    chat_room: Callable[["RunDirectory", "Where"], "ChatRoom"]
+    plan_export: Callable[["ExportSpec"], "ExportPlan"]
+    plan_push: Callable[[Mapping[str, int], str, bool], "PushPlan"]
 
 
 def real_services(home: Path) -> Services:
@@ -200,6 +214,37 @@ def real_services(home: Path) -> Services:
 
         return notice_ends(home)
 
+    def start_task(spec: "TaskSpec") -> "RunDirectory":
+        from finetune_tui.core.runs.launch import launch_task
+
+        return launch_task(home, spec)
+
+    def enqueue_task(spec: "TaskSpec") -> "QueueItem":
+        from finetune_tui.core.runs.launch import launch_task_later
+
+        return launch_task_later(home, spec)
+
+    def chat() -> "Chat":
+        from finetune_tui.core.evidence.chat import ChatProcess
+
+        return ChatProcess()
+
+    def chat_room(run: "RunDirectory", where: "Where") -> "ChatRoom":
+        from finetune_tui.core.evidence.chat_room import chat_room
+
+        return chat_room(run, where, read_hardware(), list_runs())
+
+    def plan_export(spec: "ExportSpec") -> "ExportPlan":
+        from finetune_tui.core.calls.client import inspect_folder
+        from finetune_tui.core.export.plan import plan_export
+
+        return plan_export(spec, home, inspect_folder)
+
+    def plan_push(files: Mapping[str, int], repo: str, private: bool) -> "PushPlan":
+        from finetune_tui.core.export.push_plan import plan_push
+
+        return plan_push(files, repo, private)
+
     return Services(
         home=home,
         clock=time.time,
@@ -224,4 +269,10 @@ def real_services(home: Path) -> Services:
         keep_queue_running=keep_queue_running,
         try_hook=try_hook,
         notice_ends=notice_ends,
+        start_task=start_task,
+        enqueue_task=enqueue_task,
+        chat=chat,
+        chat_room=chat_room,
+        plan_export=plan_export,
+        plan_push=plan_push,
     )

@@ -84,6 +84,8 @@ class Session:
                 kept = kept.changed(preset=None)
         if kept.train_files != self.spec.train_files:
             self.data = None
+        if self.reference != reference:
+            self.card = None  # it was chosen for another model
         self.spec, self.reference, self.manifest = kept, reference, manifest
         self._trainable = None
         self.selection = chosen

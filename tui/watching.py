@@ -100,6 +100,8 @@ class Watch:
     def _look(self) -> _Seen:
         app, now = self._app, self._app.services.clock()
         run = app.session.monitored or (app.returning.live if app.returning else None)
+        if run is not None and not run.path.exists():
+            run = None  # deleted: there is nothing to say of it
         words, title = _words_of(run, now) if run else ("", "")
         hardware = app.services.read_hardware()
         context = app.services.measured_context(app.session.gpu_of(hardware))

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.limits import LONGEST, TOO_LONG
 
 TIMEOUT = 120.0  # seconds for one call
+PATIENCE = 2.0  # seconds that one which was cancelled has to end by itself
 MOST_MEMORY = 8 * 2**30  # bytes resident; a limit on address space would kill CUDA
 _LOOK_EVERY = 0.2
 
@@ -27,11 +28,15 @@ _LOOK_EVERY = 0.2
 class CallProcess:
     """A process that answers calls; started with the first one and kept warm until `close`.
 
-    Every method blocks: use it in a thread. Calls of several threads queue up.
+    gpus: UUIDs of those it may use, none named: all of them. most_memory: bytes resident. Every method
+    blocks: use it in a thread. Calls of several threads queue up.
     """
 
-    def __init__(self, use_gpu: bool = False, most_memory: int = MOST_MEMORY) -> None:
+    def __init__(
+        self, use_gpu: bool = False, most_memory: int = MOST_MEMORY, gpus: Sequence[str] = ()
+    ) -> None:
         self._use_gpu = use_gpu
+        self._gpus = tuple(gpus)
         self._most_memory = most_memory
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -39,6 +44,7 @@ class CallProcess:
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._ids = itertools.count(1)
         self._turn = threading.Lock()
+        self._look_at = 0.0
         self._doing = ""  # for people: what the other side said last
 
     def __enter__(self) -> "CallProcess":
@@ -60,11 +66,15 @@ class CallProcess:
         on_progress: Callable[[dict[str, Any]], None] | None = None,
         timeout: float = TIMEOUT,
         cancelled: threading.Event | None = None,
+        renewed: bool = False,
+        patience: float = PATIENCE,
     ) -> Any:
         """The call's result.
 
-        Raises UserError or WorkFailed: what the other side says, or that it took too long or too much
-        memory (its process is then gone; the next call starts a fresh one), or `cancelled`.
+        renewed: each word of progress gives it the whole timeout again. patience: seconds to end by itself
+        after a cancel; then its process is ended. Raises UserError or WorkFailed: what the other side says,
+        or that it took too long or too much memory (its process is then gone; the next call starts a fresh
+        one), or `cancelled`.
         """
         with self._turn:
             process = self._started()
@@ -79,12 +89,19 @@ class CallProcess:
                     if "progress" not in answer:
                         return _result(answer)
                     self._doing = str(answer["progress"].get("words") or name)
+                    if renewed and not cancel_sent:
+                        deadline = time.monotonic() + timeout
                     if on_progress:
                         on_progress(answer["progress"])
                 if cancelled is not None and cancelled.is_set() and not cancel_sent:
                     cancel_sent = True
                     self._send(process, {"cancel": id})
-                    deadline = min(deadline, time.monotonic() + 2)
+                    deadline = min(deadline, time.monotonic() + patience)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there, with all that it holds."""
+        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         """End the process."""
@@ -119,6 +136,8 @@ class CallProcess:
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         if not self._use_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
+        elif self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus)
         return environment
 
     def _send(self, process: "subprocess.Popen[str]", request: dict[str, Any]) -> None:
@@ -133,10 +152,12 @@ class CallProcess:
         self, process: "subprocess.Popen[str]", name: str, deadline: float
     ) -> dict[str, Any] | None:
         """The next answer, or None after a short wait. Raises WorkFailed past a limit."""
+        if time.monotonic() >= self._look_at:  # also at one that never stops telling
+            self._look_at = time.monotonic() + _LOOK_EVERY
+            self._watch(process, name, deadline)
         try:
             answer = self._answers.get(timeout=_LOOK_EVERY)
         except queue.Empty:
-            self._watch(process, name, deadline)
             return None
         if answer is None:
             raise self._died(process)

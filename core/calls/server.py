@@ -16,21 +16,21 @@ import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from finetune_tui.core.calls.cancelled import Cancelled
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.text import plain
 
 # Named, not imported: this room knows no torch, and a call loads only what it needs.
 CALLS = {
+    "chat": "finetune_tui.core.evidence.chat_call:chat_call",
+    "chat_open": "finetune_tui.core.evidence.chat_call:open_call",
     "inspect": "finetune_tui.core.models.inspection:inspect_call",
+    "push": "finetune_tui.core.export.push_call:push_call",
     "simulate": "finetune_tui.core.training.simulate:simulate_call",
     "tokens": "finetune_tui.core.data.tokens_call:tokens_call",
 }
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-class Cancelled(Exception):  # asked for, not an error
-    """The person who asked does not want the answer any more."""
 
 
 class Server:

@@ -6,15 +6,23 @@ turns of a chat. The end token always trains: a model that never sees it never s
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
-from finetune_tui.core.data.rows import Row
-from finetune_tui.core.data.tokens_chat import Span, chat_text
-from finetune_tui.core.data.tokens_text import beginning_ids, encode, inert, special_tokens
+from finetune_tui.core.data.rows import Format, Row
+from finetune_tui.core.data.tokens_chat import Span, asked_text, chat_text
+from finetune_tui.core.data.tokens_text import (
+    beginning_ids,
+    encode,
+    end_ids,
+    inert,
+    special_tokens,
+)
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.limits import clock
 
@@ -86,9 +94,18 @@ def token_row(row: Row, tokenizer: Any, masking: Masking) -> TokenRow:
     Raises UserError naming file and line when a chat template refuses the row or fills the memory.
     A tokenizer or template that does not end ends this process: see `core.limits`.
     """
+    with _bounded(row):
+        ids, mask = _whole(row, tokenizer, masking)
+    longest = masking.max_length
+    return TokenRow(array("i", ids[:longest]), mask[:longest], max(len(ids) - longest, 0))
+
+
+@contextmanager
+def _bounded(row: Row) -> Iterator[None]:
+    """What a foreign tokenizer or template does to this row is bounded, and said with its place."""
     try:
         with clock():
-            ids, mask = _whole(row, tokenizer, masking)
+            yield
     except MemoryError as error:
         raise UserError(
             "too much memory for one row: its text or the chat template",
@@ -100,8 +117,6 @@ def token_row(row: Row, tokenizer: Any, masking: Masking) -> TokenRow:
         raise UserError(
             f"the tokenizer gives up on this row ({error})", where=f"{row.path}:{row.line}"
         ) from error
-    longest = masking.max_length
-    return TokenRow(array("i", ids[:longest]), mask[:longest], max(len(ids) - longest, 0))
 
 
 def question_of(row: Row, tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -113,6 +128,39 @@ def question_of(row: Row, tokenizer: Any) -> tuple[list[int], list[int]]:
     if not end:
         raise UserError("no answer to expect in this row", where=f"{row.path}:{row.line}")
     return list(tokens.ids[:begin]), list(tokens.ids[begin:end])
+
+
+def asked_ids(row: Row, tokenizer: Any) -> list[int]:
+    """The ids of a prompt, or of a chat, whose answer is still to be written; as `question_of` gives them.
+
+    Raises UserError as `token_row` does.
+    """
+    with _bounded(row):
+        if row.messages is None:
+            names = special_tokens(tokenizer)
+            ids, _ = encode(inert(row.prompt or "", names), [], tokenizer, names)
+        else:
+            text, names = asked_text(row, tokenizer)
+            ids, _ = encode(text, [], tokenizer, names)
+    has_template = row.messages is not None and tokenizer.chat_template is not None
+    return [*([] if has_template else beginning_ids(tokenizer)), *ids]
+
+
+def answer_ends(is_chat: bool, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: those at which generation stops, and in a chat the one that the
+    template puts behind a turn (a base model's own settings may not know it)."""
+    ends = end_ids(tokenizer)
+    if not is_chat or tokenizer.chat_template is None:
+        return ends
+    turns = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
+    row = Row(Path("chat"), 1, Format.MESSAGES, messages=turns)
+    try:
+        tokens = token_row(row, tokenizer, Masking(max_length=2**31 - 1))
+    except UserError:  # the template wants more than that, and says so when it is asked
+        return ends
+    last = tokens.ids[tokens.trained_mask.rfind(1)]
+    added = tokenizer.added_tokens_decoder
+    return ends | ({last} if last in added else set())
 
 
 def _whole(row: Row, tokenizer: Any, masking: Masking) -> tuple[Sequence[int], bytes]:

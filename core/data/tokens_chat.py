@@ -59,6 +59,18 @@ def chat_text(row: Row, tokenizer: Any, last_turn_only: bool) -> ChatText:
     return ChatText(text, tuple(spans), ends, names)
 
 
+def asked_text(row: Row, tokenizer: Any) -> tuple[str, tuple[str, ...]]:
+    """A chat up to where the assistant is to answer, marked with the names that come with it.
+
+    Raises UserError when the template refuses it.
+    """
+    if tokenizer.chat_template is not None:
+        names = template_tokens(tokenizer)
+        return _Chat(row, tokenizer, names).render(len(row.messages or ()), True), names
+    names = special_tokens(tokenizer)
+    return plain_chat(_inert_turns(row, names), True, str(tokenizer.eos_token)), names
+
+
 def plain_chat(messages: Sequence[dict[str, Any]], answer: bool, end: str = "") -> str:
     """The documented format for models without a chat template, Phi-2's own habit:
 
@@ -173,9 +185,7 @@ class _Chat:
 def _without_template(row: Row, tokenizer: Any, last_turn_only: bool) -> ChatText:
     names = special_tokens(tokenizer)
     end = str(tokenizer.eos_token)
-    messages = [
-        {**turn, "content": inert(turn.get("content") or "", names)} for turn in row.messages or ()
-    ]
+    messages = _inert_turns(row, names)
     text = plain_chat(messages, False, end)
     spans = [
         Span(
@@ -186,6 +196,12 @@ def _without_template(row: Row, tokenizer: Any, last_turn_only: bool) -> ChatTex
         if turn["role"] == "assistant"
     ]
     return ChatText(text, tuple(spans[-1:] if last_turn_only else spans), True, names)
+
+
+def _inert_turns(row: Row, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        {**turn, "content": inert(turn.get("content") or "", names)} for turn in row.messages or ()
+    ]
 
 
 def _without_end(text: str, ends: tuple[str, ...]) -> str:

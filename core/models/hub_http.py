@@ -20,7 +20,7 @@ from finetune_tui.core.models.weights import hub_home
 from finetune_tui.core.text import plain
 
 PUBLIC = "https://huggingface.co"
-_TIMEOUT = 10.0  # seconds without a byte
+TIMEOUT = 10.0  # seconds without a byte
 _CHUNK = 2**20
 _MOST_INFO = 32 * 2**20
 
@@ -44,12 +44,9 @@ class Hub:
         self.name = name
         self._kind = kind
         self._path = name if kind == "model" else f"{kind}s/{name}"
-        self.endpoint = (environment.get("HF_ENDPOINT") or PUBLIC).rstrip("/")
-        self._token, self._token_from = _token(environment)
-        self._offline = any(
-            environment.get(key, "").upper() in ("1", "ON", "YES", "TRUE")
-            for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-        )
+        self.endpoint = endpoint_of(environment)
+        self._token, self._token_from = find_token(environment)
+        self._offline = is_offline(environment)
 
     def info(self) -> dict[str, Any]:
         """The repository at `main`: "sha", "siblings" with names, sizes and blob ids. One request."""
@@ -58,7 +55,7 @@ class Hub:
             try:
                 found = json.loads(answer.read(_MOST_INFO))
             except (OSError, http.client.HTTPException) as error:
-                raise self._unreachable(_reason(error)) from error
+                raise self._unreachable(reason_of(error)) from error
             except (ValueError, RecursionError) as error:
                 raise self._not_a_hub() from error
         if not isinstance(found, dict):
@@ -90,7 +87,7 @@ class Hub:
                     start += len(data)
                     yield data
         except (OSError, http.client.HTTPException) as error:
-            raise Broken(_reason(error)) from error
+            raise Broken(reason_of(error)) from error
         except WorkFailed as error:
             if start:
                 raise Broken(error.message) from error
@@ -115,14 +112,14 @@ class Hub:
             raise UserError("does not begin with https://", where="HF_ENDPOINT")
         try:
             request = urllib.request.Request(url, headers=words, method=method)
-            answer: http.client.HTTPResponse = _opener().open(request, timeout=_TIMEOUT)
+            answer: http.client.HTTPResponse = opener().open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             with error:
                 if method == "HEAD" and error.code in (301, 302, 303, 307, 308):
                     return cast(http.client.HTTPResponse, error)  # its headers are the answer
                 raise self._refused(error) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise self._unreachable(_reason(error)) from error
+            raise self._unreachable(reason_of(error)) from error
         return answer
 
     def _refused(self, error: urllib.error.HTTPError) -> UserError:
@@ -199,7 +196,20 @@ class Hub:
         )
 
 
-def _token(environment: Mapping[str, str]) -> tuple[str | None, str]:
+def endpoint_of(environment: Mapping[str, str]) -> str:
+    """HF_ENDPOINT, else the public Hub."""
+    return (environment.get("HF_ENDPOINT") or PUBLIC).rstrip("/")
+
+
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """Whether the environment forbids to ask the Hub."""
+    return any(
+        environment.get(key, "").upper() in ("1", "ON", "YES", "TRUE")
+        for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def find_token(environment: Mapping[str, str]) -> tuple[str | None, str]:
     """(token, where it is from), as huggingface_hub finds it."""
     for key in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if found := _clean(environment.get(key, "")):
@@ -248,7 +258,8 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 @cache
-def _opener() -> urllib.request.OpenerDirector:
+def opener() -> urllib.request.OpenerDirector:
+    """Opens what is asked of the Hub; the token stays with the host it was meant for."""
     tls = urllib.request.HTTPSHandler(context=_tls())
     return urllib.request.build_opener(_Redirects, tls)
 
@@ -269,13 +280,13 @@ def _skip(answer: http.client.HTTPResponse, count: int) -> None:
         count -= len(data)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Why a connection failed, in a few words; never what was sent over it."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, socket.gaierror):
         return "its name is not known: no network?"
     if isinstance(cause, TimeoutError):
-        return f"no answer for {_TIMEOUT:.0f} s"
+        return f"no answer for {TIMEOUT:.0f} s"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {plain(cause.verify_message, 80)}"
     if isinstance(cause, OSError):

@@ -21,8 +21,10 @@ _IS: dict[str, Test] = {
     "archived": lambda facts: facts.archived,
     "live": lambda facts: facts.liveness.is_alive or facts.status is Status.ELSEWHERE,
 }
-FILTER_KEYS = (*_TEXTS, "tag", "is")
-FILTER_HELP = "words · status:failed · tag:x · model:phi · note:… · is:live · is:archived · -word"
+FILTER_KEYS = (*_TEXTS, "task", "tag", "is")
+FILTER_HELP = (
+    "words · status:failed · tag:x · model:phi · task:compare · is:live · is:archived · -word"
+)
 
 # What goes on first, then what wants a person, then what is over.
 _URGENCY = {
@@ -96,6 +98,8 @@ def _matches(word: str, facts: RunFacts) -> bool:
     key, colon, value = word.partition(":")
     if colon and key == "tag":
         return not value or value in facts.tags
+    if colon and key == "task":
+        return value in facts.task
     if colon and key == "is" and value in _IS:
         return _IS[value](facts)
     if colon and key in _TEXTS:

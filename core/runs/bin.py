@@ -14,7 +14,9 @@ from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.lock import take_lock
 from finetune_tui.core.runs.state import Status
+from finetune_tui.core.runs.untold import runs_under_way
 from finetune_tui.core.text import did_you_mean, plain
+from finetune_tui.core.tuning.tasks import OTHER_TASKS
 
 _DAY = 86400.0
 
@@ -129,6 +131,12 @@ def _refuse(home: Path, run: RunDirectory) -> None:
     if liveness.is_alive:
         hint = f"`finetune-tui stop {name}` ends it"
         raise UserError(f"{name} is running ({liveness.words})", hint=hint)
+    working = [one for one in runs_under_way(home) if one.state().target == run.id]
+    if working:
+        other = plain(working[0].short_id)
+        what = OTHER_TASKS.get(working[0].state().task, "a run")
+        hint = f"`finetune-tui stop {other}` ends that first"
+        raise UserError(f"{other}, {what}, works on {name}", hint=hint)
     if liveness.status is Status.NEWER:
         raise UserError(f"{name} was {liveness.words}", hint="delete it with that version")
     if liveness.status is Status.ELSEWHERE:

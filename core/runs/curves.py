@@ -73,6 +73,7 @@ class Curves:
         self.last_heard: float | None = None
         self.start: Event | None = None
         self.ending: Event | None = None
+        self.compared: Event | None = None  # of a comparison: what it found
         self.hardware: Event | None = None
         self.memory: Event | None = None
         self.checkpoint_step: int | None = None
@@ -129,6 +130,8 @@ class Curves:
             self.hardware = event
         elif kind == "memory":
             self.memory = event
+        elif kind == "compared":
+            self.compared = event
         elif kind == "measured":
             self._add_measured(event)
         elif kind == "continued":
@@ -228,5 +231,6 @@ class Curves:
 
     def _tell(self, event: Event, kind: str, time: float | None) -> None:
         words = event_words(event)
-        if words:
+        before = self.log[-1].text if self.log else None
+        if words and words != before:  # a phase is told as it begins and as it ends
             self.log.append(LogLine(time, kind, words))

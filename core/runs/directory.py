@@ -5,7 +5,6 @@ import fcntl
 import os
 import re
 import shutil
-import stat
 import tempfile
 import time
 import unicodedata
@@ -23,6 +22,7 @@ from finetune_tui.core.text import did_you_mean, plain
 
 if TYPE_CHECKING:
     from finetune_tui.core.tuning.spec import Spec
+    from finetune_tui.core.tuning.task_spec import AnySpec
 
 _ID = re.compile(r"r([0-9]{1,9})(?:-.*)?", re.DOTALL)
 _CHECKPOINT = re.compile(r"step-([0-9]{1,12})")
@@ -91,12 +91,16 @@ class RunDirectory:
         return self.path / "trained.safetensors"
 
     def spec(self) -> "Spec":
-        """What was asked. Raises UserError when the file is missing or wrong."""
+        """What a training was asked. Raises UserError when the file is missing, wrong or of other work."""
         from finetune_tui.core.tuning.spec_file import read_spec
 
-        if _may_block(self.spec_path):
-            raise UserError("not a plain file", where=str(self.spec_path))
         return read_spec(self.spec_path)
+
+    def task_spec(self) -> "AnySpec":
+        """What was asked, whatever the work. Raises UserError when the file is missing or wrong."""
+        from finetune_tui.core.tuning.task_spec import read_task_spec
+
+        return read_task_spec(self.spec_path)
 
     def state(self) -> State:
         """Where it stands by its own word; never raises. `liveness` says whether that is so."""
@@ -128,6 +132,8 @@ class RunDirectory:
         state = self.state()
         return {
             "id": plain(self.id),
+            "task": state.task,
+            "target": state.target,
             "model": state.model,
             "preset": state.preset,
             "status": derived_status(state, now).status.value,
@@ -145,13 +151,15 @@ def create_run(
     model: str | None = None,
     preset: str | None = None,
     labels: Labels | None = None,
+    task: str = "train",
+    target: str | None = None,
 ) -> RunDirectory:
     """A new run with the next number, whole from the moment it can be seen.
 
     slug: any text; what a folder's name may hold of it follows the number. labels: what it is called
-    from the start. Raises WorkFailed when the home cannot be written.
+    from the start. task, target: as in its state. Raises WorkFailed when the home cannot be written.
     """
-    first = State(model=model, preset=preset)
+    first = State(task=task, target=target, model=model, preset=preset)
     runs = home / "runs"
     try:
         runs.mkdir(parents=True, exist_ok=True)
@@ -197,6 +205,13 @@ def find_run(home: Path, text: str) -> RunDirectory:
         f"the newest is {runs[0].short_id}" if runs else "there are no runs yet"
     )
     raise UserError(f"there is no run '{text[:100]}'", where=str(home / "runs"), hint=hint)
+
+
+def task_words(task: str, target: str | None) -> str:
+    """`compare r7` for the work of a run on another; empty for a training. Plain."""
+    if task == "train":
+        return ""
+    return plain(f"{task} {RunDirectory(Path(target)).short_id if target else ''}".strip(), 60)
 
 
 def slug_of(text: str) -> str:
@@ -271,14 +286,6 @@ def _is_missing(path: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def _may_block(path: Path) -> bool:
-    """Whether opening what lies there could wait for somebody: a pipe, a device."""
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
 
 
 def _is_named(run: RunDirectory, text: str) -> bool:

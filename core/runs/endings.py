@@ -93,6 +93,8 @@ def how_to_go_on(run: RunDirectory) -> str:
     """The one command that continues an ended run, and from where."""
     step = run.newest_checkpoint_step()
     command = f"finetune-tui resume {plain(run.short_id)}"
+    if run.state().task != "train":
+        return f"{command} starts it again"
     if step is None:
         return f"{command} begins again at step 0"
     return f"{command} goes on from step {step}"

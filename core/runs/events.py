@@ -23,6 +23,8 @@ Event = dict[str, Any]
 ENDINGS = ("finished", "stopped", "failed")
 _CHUNK = 2**20  # bytes read at once: bounds what a poll of a long history holds
 _LONGEST = 2**20  # bytes of a line; a longer one is no event of ours
+_TAIL = 2**16  # bytes in which the last step is looked for
+_SAY_THE_STEP = frozenset({"step", "resumed", "recovered"})
 
 
 class EventWriter:
@@ -166,6 +168,18 @@ def last_ending(path: Path, since: int) -> Event | None:
             event = parse_event(line)
             if event and is_ending(event):
                 return event
+    return None
+
+
+def last_step(path: Path) -> int | None:
+    """The optimizer step that the end of a file says was reached; None when it tells of none."""
+    with contextlib.suppress(OSError), open_plain(path) as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+        for line in reversed(file.read().split(b"\n")):
+            event = parse_event(line)
+            if event and event["kind"] in _SAY_THE_STEP and type(event.get("step")) is int:
+                step: int = event["step"]
+                return step
     return None
 
 

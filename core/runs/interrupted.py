@@ -1,4 +1,4 @@
-"""Runs that a reboot or a kill cut off, and that can go on from a checkpoint."""
+"""Runs that a reboot or a kill cut off, and that can go on: a training from a checkpoint."""
 
 import contextlib
 from collections.abc import Sequence
@@ -34,22 +34,23 @@ def interrupted_runs(home: Path, gpus: Sequence[str], now: float) -> list[Interr
     busy: dict[str, RunDirectory] = {}
     for run in runs_under_way(home):
         with contextlib.suppress(UserError):
-            busy |= dict.fromkeys(slots_of(run.spec(), gpus), run)
+            busy |= dict.fromkeys(slots_of(run.task_spec(), gpus), run)
     found = []
     for run in reversed(list_runs(home)):
         state, liveness = run.state(), run.liveness(now)
         is_cut_off = liveness.status in (Status.DEAD, Status.KILLED) and state.host == host_name()
         if not is_cut_off or read_labels(run).archived:
             continue
-        left = _left(run, state.why, gpus, busy, now)
+        left = _left(run, state.task, state.why, gpus, busy, now)
         if left is None:
-            busy |= dict.fromkeys(slots_of(run.spec(), gpus), run)
+            busy |= dict.fromkeys(slots_of(run.task_spec(), gpus), run)
         found.append(Interrupted(run, liveness.words, left))
     return found
 
 
 def _left(
     run: RunDirectory,
+    task: str,
     why: str | None,
     gpus: Sequence[str],
     busy: dict[str, RunDirectory],
@@ -59,12 +60,12 @@ def _left(
     name = plain(run.short_id)
     if (why or "").startswith(OUT_OF_MEMORY):
         return "it would run out of memory again"
-    if run.newest_checkpoint_step() is None:
+    if task == "train" and run.newest_checkpoint_step() is None:
         return f"it has no checkpoint; `finetune-tui resume {name}` begins again"
     if refused := resumable(run, now):
         return refused
     try:
-        taken = [busy[slot] for slot in slots_of(run.spec(), gpus) if slot in busy]
+        taken = [busy[slot] for slot in slots_of(run.task_spec(), gpus) if slot in busy]
     except UserError as error:
         return str(error)
     if taken:

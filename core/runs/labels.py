@@ -17,7 +17,7 @@ from finetune_tui.core.text import plain
 
 if TYPE_CHECKING:
     from finetune_tui.core.runs.directory import RunDirectory
-    from finetune_tui.core.tuning.spec import Spec
+    from finetune_tui.core.tuning.task_spec import AnySpec
 
 LABELS = "labels.json"
 
@@ -94,7 +94,7 @@ def write_labels(folder: Path, labels: Labels) -> None:
     write_atomically(folder / LABELS, text.encode("utf-8", "replace") + b"\n", durable=False)
 
 
-def labels_of(spec: "Spec") -> Labels:
+def labels_of(spec: "AnySpec") -> Labels:
     """What a spec says of them. Raises UserError."""
     return Labels(
         _line("name", spec.name or "", LONGEST_NAME),

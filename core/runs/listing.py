@@ -15,7 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from finetune_tui.core.runs.directory import RunDirectory, list_runs
+from finetune_tui.core.runs.directory import RunDirectory, list_runs, task_words
+from finetune_tui.core.runs.events import last_step
 from finetune_tui.core.runs.labels import LABELS, Labels, read_labels
 from finetune_tui.core.runs.liveness import Liveness, derived_status, silence
 from finetune_tui.core.runs.state import State, Status
@@ -38,7 +39,8 @@ _Stamp = tuple[_File | None, _File | None]
 class RunFacts:
     """What a list says of one run. All texts are plain. Times are seconds since 1970.
 
-    name, note, tags, archived: its labels. best_eval_loss at best_step.
+    name, note, tags, archived: its labels. best_eval_loss at best_step. target: id of the run that a
+    comparison or an export works on, else empty. phase: what goes on.
     """
 
     run: RunDirectory
@@ -57,6 +59,18 @@ class RunFacts:
     created: float | None = None
     started: float | None = None
     ended: float | None = None
+    task: str = "train"
+    target: str = ""
+    phase: str = ""
+
+    @property
+    def is_training(self) -> bool:
+        return self.task == "train"
+
+    @property
+    def task_words(self) -> str:
+        """`compare r7` for a run that works on another; empty for a training."""
+        return task_words(self.task, self.target)
 
     @property
     def id(self) -> str:
@@ -194,9 +208,12 @@ def _look(run: RunDirectory, before: _Known | None, now: float) -> _Known:
 
 
 def _facts(run: RunDirectory, state: State, labels: Labels, now: float) -> RunFacts:
+    liveness = derived_status(state, now)
+    if liveness.status is Status.DEAD and state.step:  # its state is a heartbeat old
+        state = state.changed(step=last_step(run.events_path) or state.step)
     return RunFacts(
         run=run,
-        liveness=derived_status(state, now),
+        liveness=liveness,
         name=labels.name,
         note=labels.note,
         tags=labels.tags,
@@ -211,6 +228,9 @@ def _facts(run: RunDirectory, state: State, labels: Labels, now: float) -> RunFa
         created=state.created,
         started=state.started,
         ended=state.ended,
+        task=plain(state.task, 20),
+        target=plain(state.target or "", 200),
+        phase=plain(state.phase or "", 40),
     )
 
 

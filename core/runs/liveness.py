@@ -29,6 +29,12 @@ class Liveness:
         return self.status.is_active and not self.is_released
 
     @property
+    def told(self) -> str:
+        """Status and words where the words do not begin with it: `killed by signal 9`, `dead: …`."""
+        said = self.words.startswith(self.status.value)
+        return self.words if said else f"{self.status.value}: {self.words}"
+
+    @property
     def may_be_alive(self) -> bool:
         """Also where only another machine knows: what is asked of it in its folder is heard there."""
         return self.is_alive or self.status is Status.ELSEWHERE

@@ -20,13 +20,14 @@ _AS_PREDICTED = 0.005  # off by less is as predicted
 class Taken:
     """Bytes. peak: the most that was held. predicted: for the same, with its band; None: unknown.
 
-    of: "the GPU" or "memory".
+    of: "the GPU" or "memory". batch: what was predicted for, `2×512 tokens`; empty when that is not said.
     """
 
     peak: int
     predicted: int | None
     band: int | None
     of: str
+    batch: str = ""
 
     @property
     def miss(self) -> float | None:
@@ -45,11 +46,16 @@ class Taken:
 
     @property
     def words(self) -> str:
-        """`9.1G of the GPU at the peak, predicted 8.9G: 2.2% more`."""
+        """`9.1G of the GPU at the peak, predicted 8.9G for 2×512 tokens: 2.2% more`."""
         words = f"{size(self.peak)} of {self.of} at the peak"
         if self.predicted is None:
             return words
-        return f"{words}, predicted {size(self.predicted)}: {self.miss_words}"
+        return f"{words}, predicted {self.predicted_words}: {self.miss_words}"
+
+    @property
+    def predicted_words(self) -> str:
+        """`8.9G for 2×512 tokens`: of the longest batch there is, not of max_length."""
+        return size(self.predicted or 0) + (f" for {self.batch}" if self.batch else "")
 
 
 def taken(event: Event) -> Taken | None:
@@ -58,7 +64,8 @@ def taken(event: Event) -> Taken | None:
     for name in ("device", "reserved"):
         if peak := _bytes(event, f"peak_{name}"):
             predicted = _bytes(event, f"predicted_{name}")
-            return Taken(peak, predicted, _bytes(event, "predicted_band"), where)
+            band, batch = _bytes(event, "predicted_band"), _batch(event)
+            return Taken(peak, predicted, band, where, batch)
     resident = _bytes(event, "peak_memory")  # all that earlier versions said of a run on the CPU
     return Taken(resident, None, None, "memory") if resident else None
 
@@ -66,6 +73,11 @@ def taken(event: Event) -> Taken | None:
 def figures(event: Event) -> dict[str, int | None]:
     """Every figure of such an event, bytes; None where it is unknown."""
     return {name: _bytes(event, name) for name in FIGURES}
+
+
+def _batch(event: Event) -> str:
+    rows, tokens = _bytes(event, "rows"), _bytes(event, "tokens")
+    return f"{rows}×{tokens} tokens" if rows and tokens else ""
 
 
 def _bytes(event: Event, name: str) -> int | None:

@@ -20,7 +20,7 @@ from finetune_tui.core.files import read_json, write_atomically
 from finetune_tui.core.text import did_you_mean, plain
 
 if TYPE_CHECKING:
-    from finetune_tui.core.tuning.spec import Spec
+    from finetune_tui.core.tuning.task_spec import AnySpec
 
 _LARGEST = 2**24  # bytes
 _MOST = 1000  # specs that may wait
@@ -42,6 +42,7 @@ class QueueItem:
     id: str
     title: str
     path: Path
+    task: str = "train"
     model: str | None = None
     preset: str | None = None
     gpus: tuple[str, ...] = ()
@@ -142,9 +143,14 @@ def list_queue(home: Path) -> Queue:
         ) from error
 
 
-def enqueue(home: Path, spec: "Spec") -> QueueItem:
-    """Put a spec at the end; nothing is checked or started. Raises UserError, WorkFailed."""
-    from finetune_tui.core.tuning.spec_file import write_spec
+def enqueue(
+    home: Path, spec: "AnySpec", model: str | None = None, preset: str | None = None
+) -> QueueItem:
+    """Put a spec at the end; nothing is checked or started. Raises UserError, WorkFailed.
+
+    model, preset: for people, where the spec itself names none: of the run it works on.
+    """
+    from finetune_tui.core.tuning.task_spec import write_task_spec
 
     anchored = spec.anchored(Path.cwd())
     with changing(home) as change:
@@ -156,12 +162,13 @@ def enqueue(home: Path, spec: "Spec") -> QueueItem:
             id=f"q{number}",
             title=title_of(spec),
             path=path,
-            model=spec.model_name_or_path,
-            preset=spec.preset,
+            task=spec.task,
+            model=getattr(spec, "model_name_or_path", model),
+            preset=getattr(spec, "preset", preset),
             gpus=spec.gpus,
             added=time.time(),
         )
-        write_atomically(path, write_spec(anchored))
+        write_atomically(path, write_task_spec(anchored))
         items = (*change.queue.items, item)
         change.queue = change.queue.changed(items=items, last_number=number).in_order()
     return item
@@ -237,10 +244,16 @@ def release(home: Path, stops_on_failure: bool | None = None) -> Queue:
     return change.queue
 
 
-def title_of(spec: "Spec") -> str:
-    """What a person calls a spec: its name, else model and preset."""
+def title_of(spec: "AnySpec") -> str:
+    """What a person calls a spec: its name, else model and preset, else what is done to which run."""
+    from finetune_tui.core.tuning.spec import Spec
+
+    if spec.name:
+        return plain(spec.name, 100)
+    if not isinstance(spec, Spec):
+        return plain(f"{spec.task} {spec.run.rstrip('/').rpartition('/')[2]}", 100)
     model = spec.model_name_or_path.rstrip("/").rpartition("/")[2]
-    return plain(spec.name or " · ".join(part for part in (model, spec.preset) if part), 100)
+    return plain(" · ".join(part for part in (model, spec.preset) if part), 100)
 
 
 @dataclass(slots=True)
@@ -307,6 +320,7 @@ def _read_item(value: Any, folder: Path) -> QueueItem | None:
         id=item_id,
         title=_text(value.get("title")) or item_id,
         path=folder / f"{item_id}.yaml",
+        task=_text(value.get("task")) or "train",
         model=_text(value.get("model")),
         preset=_text(value.get("preset")),
         gpus=tuple(gpu for gpu in gpus if isinstance(gpu, str)) if isinstance(gpus, list) else (),

@@ -37,7 +37,7 @@ from finetune_tui.core.tuning.spec import Spec
 
 STEPS = 4  # the first has the longest batch and every first-time cost; the others give the pace
 _LOOK_EVERY = 0.1  # seconds
-_SPARE_DISK = 64 * 2**20  # bytes beside checkpoints and results: events, log, state
+SPARE_DISK = 64 * 2**20  # bytes beside checkpoints and results: events, log, state
 _TIME_TO_END = 10.0
 _FAILED_LOG = "failed.log"
 
@@ -101,7 +101,7 @@ class Rehearsal:
 
     def disk_needed(self, spec: Spec) -> int:
         """Bytes: the checkpoints kept and the one being written beside them, and the results."""
-        return (spec.save_total_limit + 1) * self.checkpoint_bytes + self.result_bytes + _SPARE_DISK
+        return (spec.save_total_limit + 1) * self.checkpoint_bytes + self.result_bytes + SPARE_DISK
 
     def problems(self, spec: Spec, disk_free: int | None) -> tuple[str, ...]:
         """Why the long run would not go as asked, in words; empty when nothing is in its way."""

@@ -8,7 +8,8 @@ import os
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.core.text import did_you_mean
+from finetune_tui.core.text import did_you_mean, plain
+from finetune_tui.core.tuning.tasks import OTHER_TASKS
 
 KINDS = ("pause", "release", "resume", "checkpoint", "stop")
 """pause: hold, memory kept. release: checkpoint and exit. resume: end a hold, or take back a pause."""
@@ -17,10 +18,12 @@ KINDS = ("pause", "release", "resume", "checkpoint", "stop")
 def drop_request(run: RunDirectory, kind: str) -> None:
     """Ask for `kind`; asking twice before it is taken is asking once, at the later time.
 
-    Raises UserError.
+    Raises UserError, also for a checkpoint of what has none.
     """
     if kind not in KINDS:
         raise UserError(f"'{kind}' is not a request", hint=did_you_mean(kind, KINDS))
+    if kind == "checkpoint" and (words := OTHER_TASKS.get(run.state().task)):
+        raise UserError(f"{plain(run.short_id)} is {words}: it has no checkpoints")
     try:
         run.requests.mkdir(exist_ok=True)
         file = os.open(

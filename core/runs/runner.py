@@ -36,15 +36,14 @@ from finetune_tui.core.runs.start import start_run
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.runs.untold import notice_ends, runs_under_way
 from finetune_tui.core.text import plain
-from finetune_tui.core.tuning.spec import Spec
-from finetune_tui.core.tuning.spec_file import read_spec
+from finetune_tui.core.tuning.task_spec import AnySpec, read_task_spec
 
 _LOOK_EVERY = 1.0  # seconds
 _SIGN_EVERY = 5.0
 _NOTICE_EVERY = 10.0
 _PATIENCE = 1.0
 
-Make = Callable[[Path, Spec], RunDirectory]
+Make = Callable[[Path, AnySpec], RunDirectory]
 Begin = Callable[[RunDirectory, bool], object]
 """make: a run of the spec, not yet started; begin: starts it, or goes on with it when the flag is set."""
 
@@ -93,7 +92,7 @@ class Runner:
 
     def _start_if_room(self, item: QueueItem) -> None:
         try:
-            asked = read_spec(item.path)
+            asked = read_task_spec(item.path)
         except UserError as error:
             self._fail(item, str(error))
             return
@@ -124,7 +123,7 @@ class Runner:
         busy: set[str] = set()
         for run in runs_under_way(self.home):
             with contextlib.suppress(UserError):
-                busy |= slots_of(run.spec(), self._gpus)
+                busy |= slots_of(run.task_spec(), self._gpus)
         return frozenset(busy)
 
     def _fail(self, item: QueueItem, why: str) -> None:
@@ -178,11 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _make(home: Path, spec: Spec) -> RunDirectory:
+def _make(home: Path, spec: AnySpec) -> RunDirectory:
     from finetune_tui.core.calls.client import inspect_folder
-    from finetune_tui.core.runs.launch import make_run
+    from finetune_tui.core.runs.launch import make_any_run
 
-    return make_run(home, spec, inspect_folder)
+    return make_any_run(home, spec, inspect_folder)
 
 
 def _begin(run: RunDirectory, resume: bool) -> None:

@@ -67,7 +67,7 @@ class Series:
 
     __slots__ = (
         *("_each", "_filled", "_highs", "_lasts", "_lows", "_means", "_most"),
-        *("_seconds", "_steps", "_tokens"),
+        *("_seconds", "_steps", "_tokens", "changes"),
     )
 
     def __init__(self, most: int = MOST) -> None:
@@ -77,6 +77,9 @@ class Series:
         self._means, self._lasts = array("d"), array("d")
         self._each = 1
         self._filled = 1  # points in the last entry
+        self.changes = (
+            0  # as many as this one has seen: while it stands still, a picture of it holds
+        )
 
     def __len__(self) -> int:
         """Entries, not points."""
@@ -98,6 +101,7 @@ class Series:
 
     def append(self, step: float, seconds: float, tokens: float, value: float) -> None:
         """Finite numbers; the first three never below those before."""
+        self.changes += 1
         if self._filled < self._each:
             self._merge(step, seconds, tokens, value)
             return
@@ -116,6 +120,7 @@ class Series:
         """Forget what lies after `step`. An entry that reaches beyond it goes as a whole."""
         kept = bisect_right(self._steps, step)
         if kept < len(self._lasts):
+            self.changes += 1
             for values in self._arrays():
                 del values[kept:]
             self._filled = self._each

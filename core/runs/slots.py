@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from finetune_tui.core.hardware import read_hardware
-from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.task_spec import AnySpec
 
 CPU = "cpu"
 
@@ -32,18 +32,18 @@ def masked(uuids: Sequence[str], mask: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def slots_of(spec: Spec, gpus: Sequence[str]) -> frozenset[str]:
+def slots_of(spec: AnySpec, gpus: Sequence[str]) -> frozenset[str]:
     """The places a run of this spec takes on a machine with these GPUs (UUIDs).
 
-    A spec that names none sees all of them and trains on the first.
+    A spec that names none sees all of them and works on the first.
     """
     if spec.use_cpu or not gpus:
         return frozenset((CPU,))
     return frozenset(_named(name, gpus) for name in spec.gpus) or frozenset(gpus[:1])
 
 
-def place(spec: Spec, gpus: Sequence[str], busy: frozenset[str]) -> Spec | None:
-    """The spec with the GPU it is to train on, or None while there is no room for it.
+def place(spec: AnySpec, gpus: Sequence[str], busy: frozenset[str]) -> AnySpec | None:
+    """The spec with the GPU it is to work on, or None while there is no room for it.
 
     A spec that names none gets the first that is free. A GPU that is not here counts as free: starting
     the run says what is wrong with it.

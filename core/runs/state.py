@@ -53,7 +53,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Times are seconds since 1970. `why` and `hint` are words for people; `signal` is a number."""
+    """Times are seconds since 1970. `why` and `hint` are words for people; `signal` is a number.
+
+    task: the piece of work, as in the spec. target: the id of the run it works on, where that is another.
+    """
 
     status: Status = Status.STARTING
     phase: str | None = None
@@ -64,6 +67,8 @@ class State:
     eval_loss: float | None = None
     best_eval_loss: float | None = None
     best_step: int | None = None
+    task: str = "train"
+    target: str | None = None
     model: str | None = None
     preset: str | None = None
     created: float | None = None
@@ -106,6 +111,7 @@ class State:
             name: read(value.get(name)) for name, read in _FIELDS.items() if name != "status"
         }
         known["attempt"] = known["attempt"] or 0
+        known["task"] = known["task"] or "train"
         version = _integer(value.get("version"))
         if version is not None and version > VERSION:
             known["why"] = "written by a newer version of finetune-tui"
@@ -164,6 +170,7 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
     int: _integer,
     int | None: _integer,
     float | None: _float,
+    str: _text,
     str | None: _text,
     ProcessId | None: ProcessId.from_json,
 }

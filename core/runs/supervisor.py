@@ -23,7 +23,7 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.detached import open_log
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.endings import Ending, ending_of, final_state, not_started
-from finetune_tui.core.runs.events import append_event, last_ending
+from finetune_tui.core.runs.events import append_event, last_ending, last_step
 from finetune_tui.core.runs.lock import RunLock, adopt_or_take_lock
 from finetune_tui.core.runs.processes import boot_id, host_name, pid_namespace, this_process
 from finetune_tui.core.runs.state import State, Status, write_state
@@ -51,7 +51,10 @@ def supervise(run: RunDirectory, command: Sequence[str], tells: bool = True) -> 
     if not ending.is_told:
         _append_failed(run, ending)
     last = run.state()
-    last = final_state(starting if last.status is Status.BROKEN else last, ending)
+    last = starting if last.status is Status.BROKEN else last
+    if not ending.is_told:  # the state of one that was killed is a heartbeat old
+        last = last.changed(step=last_step(run.events_path) or last.step)
+    last = final_state(last, ending)
     try:
         _write(run, last, durable=True)
     finally:
@@ -159,7 +162,7 @@ def _start(run: RunDirectory, command: Sequence[str], lock: RunLock) -> "subproc
 def _devices(run: RunDirectory) -> dict[str, str]:
     """CUDA_VISIBLE_DEVICES for the GPUs the spec names; a wrong spec is the worker's to report."""
     try:
-        gpus = run.spec().gpus
+        gpus = run.task_spec().gpus
     except UserError:
         return {}
     return {"CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in gpus)} if gpus else {}
@@ -176,6 +179,8 @@ def _starting(run: RunDirectory) -> State:
     now = time.time()
     return State(
         created=before.created or now,
+        task=before.task,
+        target=before.target,
         model=before.model,
         preset=before.preset,
         step=before.step,

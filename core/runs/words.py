@@ -31,6 +31,9 @@ def whole(value: Any) -> int | None:
 
 
 def _started(event: Event) -> str:
+    task, target = _text(event, "task"), _text(event, "run")
+    if task and target:
+        return f"started: {task} of {target}"
     parts = [f"started {_text(event, 'model') or ''}".strip()]
     if preset := _text(event, "preset"):
         parts.append(preset)
@@ -150,6 +153,21 @@ def _finished(event: Event) -> str:
     return ", ".join(parts)
 
 
+def _compared(event: Event) -> str:
+    counts = [
+        f"{_whole(event, name)} {name.replace('_', ' ')}"
+        for name in ("fixed", "regressed", "both_right", "both_wrong")
+    ]
+    return f"compared {_whole(event, 'rows')} rows: {', '.join(counts)}"
+
+
+def _exported(event: Event) -> str:
+    written = number(event.get("bytes"))
+    what = "merged model" if event.get("merged") is True else "adapter"
+    words = f"exported: {what}" + (f", {size(written)}" if written is not None else "")
+    return f"{words}, in {_text(event, 'out') or '?'}"
+
+
 def _memory(event: Event) -> str | None:
     found = taken(event)
     return f"memory: {found.words}" if found else None
@@ -185,6 +203,8 @@ _TELLERS: dict[str, Callable[[Event], str | None]] = {
     "continued": _continued,
     "early_stop": _early_stop,
     "stopping": _stopping,
+    "compared": _compared,
+    "exported": _exported,
     "memory": _memory,
     "finished": _finished,
     "stopped": _stopped,

@@ -15,11 +15,10 @@ from finetune_tui.core.errors import WorkFailed
 from finetune_tui.core.models.manifest import Manifest
 from finetune_tui.core.training.starts import set_start
 from finetune_tui.core.tuning.counting import embedding_of, trained_numbers
+from finetune_tui.core.tuning.left_behind import PEFT_PREFIX
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.selection import Selection
 from finetune_tui.core.tuning.spec import Spec
-
-PEFT_PREFIX = "base_model.model."
 
 
 def apply_selection(

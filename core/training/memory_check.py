@@ -1,7 +1,6 @@
 """Before a weight is loaded: is there room for what was predicted?"""
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import psutil
 import torch
@@ -10,40 +9,20 @@ from finetune_tui.core.errors import UserError
 from finetune_tui.core.hardware import Gpu, Hardware
 from finetune_tui.core.memory.estimate import CUDA_CONTEXT, Estimate, Verdict, verdict
 from finetune_tui.core.memory.fitting import fitting
+from finetune_tui.core.memory.free import Free, free_in_memory, free_on_gpu
 from finetune_tui.core.text import plain, size
 from finetune_tui.core.training.plan import Plan
 from finetune_tui.core.tuning.spec import Spec
-
-_NAMED = 3  # processes
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """bytes: what this run can have, what it holds already included; None: unknown. total: of the place.
-
-    place: "GPU0 NVIDIA A100", "this machine". holders: who has the rest, in words; empty: nobody, or no
-    telling who.
-    """
-
-    bytes: int | None
-    total: int | None
-    place: str
-    holders: str = ""
 
 
 def free_memory(on_gpu: bool, gpu: Gpu | None, hardware: Hardware) -> Free:
     """What is free where a run will train. gpu: as NVML sees it, None when it does not."""
     if not on_gpu:
-        available = hardware.memory_available
-        held = psutil.Process().memory_info().rss
-        found = None if available is None else available + held
-        return Free(found, hardware.memory_total, "this machine")
+        return free_in_memory(hardware, held=psutil.Process().memory_info().rss)
     if gpu is None or gpu.free is None:
         free, total = torch.cuda.mem_get_info(0)  # asking takes a context
         return Free(free + CUDA_CONTEXT, total, plain(torch.cuda.get_device_name(0), 60))
-    own = gpu.used_by(frozenset({os.getpid()})) or 0
-    place = f"GPU{gpu.index} {plain(gpu.name or '', 60)}".rstrip()
-    return Free(gpu.free + own, gpu.total, place, _holders(gpu))
+    return free_on_gpu(gpu)
 
 
 def require_memory(plan: Plan, spec: Spec, predicted: Estimate, free: Free) -> str | None:
@@ -86,17 +65,3 @@ def _what_fits(plan: Plan, spec: Spec, predicted: Estimate, free: int) -> str:
 
 def _yaml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _holders(gpu: Gpu) -> str:
-    if gpu.processes is None:
-        return "who holds the rest is unseen"
-    strangers = [process for process in gpu.processes if process.pid != os.getpid()]
-    strangers.sort(key=lambda process: process.used or 0, reverse=True)
-    named = [
-        f"pid {'unknown' if one.pid is None else one.pid} holds "
-        f"{'an unseen share' if one.used is None else size(one.used)}"
-        for one in strangers[:_NAMED]
-    ]
-    more = len(strangers) - _NAMED
-    return ", ".join(named) + (f", {more} more" if more > 0 else "")

@@ -17,9 +17,10 @@ from transformers import TrainerCallback
 from finetune_tui.core.errors import WorkFailed
 from finetune_tui.core.hardware import Gpu, Hardware, read_hardware
 from finetune_tui.core.memory.calibration import LEAST, MOST, context_for, remember_context
+from finetune_tui.core.memory.free import Free
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.text import size
-from finetune_tui.core.training.memory_check import Free, free_memory, require_memory
+from finetune_tui.core.training.memory_check import free_memory, require_memory
 from finetune_tui.core.training.out_of_memory import is_out_of_memory
 from finetune_tui.core.training.plan import Plan
 from finetune_tui.core.training.reporter import Reporter

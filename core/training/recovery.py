@@ -99,10 +99,12 @@ def _point_to_go_on_from(trainer: RunTrainer, smaller: Batch, run: RunDirectory)
 
 
 def _say(reporter: Reporter, batch: Batch, smaller: Batch, point: Path | None, why: str) -> None:
+    step = checkpoint.step_of(point) if point else 0
+    reporter.update(step=step)
     reporter.event(
         "recovered",
         what="out of memory",
-        step=checkpoint.step_of(point) if point else 0,
+        step=step,
         micro_batch_from=batch.rows,
         micro_batch_to=smaller.rows,
         accumulation=smaller.accumulation,

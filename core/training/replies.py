@@ -1,15 +1,26 @@
 """Let a model answer held-out prompts and count how many answers are exactly right."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import StoppingCriteria
 
 from finetune_tui.core.data.rows import Row
-from finetune_tui.core.data.tokens import question_of
+from finetune_tui.core.data.tokens import answer_ends, question_of
 
 BATCH = 32
+
+# A model may come with habits of its own (Qwen's penalty on repeating breaks JSON that repeats names):
+# base and tuned are asked for what they find most likely, nothing else.
+_GREEDY: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,22 @@ class Reply:
         return self.reply == self.expected
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A row as a model is asked. prompt, answer: token ids; expected: the answer's text."""
+
+    prompt: Sequence[int]
+    answer: Sequence[int]
+    expected: str
+
+
+def question(row: Row, tokenizer: Any) -> Question:
+    """Raises UserError when the row cannot be asked."""
+    prompt, expected = question_of(row, tokenizer)
+    text = str(tokenizer.decode(expected, skip_special_tokens=True)).strip()
+    return Question(prompt, expected, text)
+
+
 def answer(
     model: Any,
     tokenizer: Any,
@@ -36,13 +63,15 @@ def answer(
 
     longest: most new tokens. Leaves the model in evaluation mode and every random generator as it was.
     """
-    asked = [_asked(row, tokenizer) for row in rows]
+    asked = [question(row, tokenizer) for row in rows]
+    ends = answer_ends(any(row.messages is not None for row in rows), tokenizer)
     replies: list[Reply] = []
     model.eval()
-    for batch in _batches(asked):
-        texts = _generate(model, tokenizer, [prompt for prompt, _ in batch], longest)
-        for (prompt, expected), text in zip(batch, texts, strict=True):
-            replies.append(Reply(tokenizer.decode(prompt).strip(), expected, text.strip()))
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        texts = generate(model, tokenizer, [one.prompt for one in batch], longest, ends)
+        for one, text in zip(batch, texts, strict=True):
+            replies.append(Reply(tokenizer.decode(one.prompt).strip(), one.expected, text))
         progress(len(replies), len(rows))
     return replies
 
@@ -52,36 +81,50 @@ def can_be_asked(row: Row) -> bool:
     return row.text is None
 
 
-def _asked(row: Row, tokenizer: Any) -> tuple[list[int], str]:
-    """The ids of the prompt, and the answer to expect without the marks that end a turn."""
-    prompt, expected = question_of(row, tokenizer)
-    return prompt, str(tokenizer.decode(expected, skip_special_tokens=True)).strip()
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    longest: int,
+    ends: Iterable[int],
+    safe_point: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """The greedy answers to prompts, asked at once; stripped text.
 
-
-def _batches(asked: list[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(asked), BATCH):
-        yield asked[start : start + BATCH]
-
-
-def _generate(model: Any, tokenizer: Any, prompts: list[list[int]], longest: int) -> list[str]:
+    ends: tokens at which an answer ends. safe_point: called with every token; what it raises ends the work.
+    """
     width = max(map(len, prompts))
     filler = tokenizer.pad_token_id
-    padded = [[filler] * (width - len(prompt)) + prompt for prompt in prompts]
+    padded = [[filler] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    with torch.no_grad(), _in_its_precision(model):
+    with torch.no_grad(), in_its_precision(model):
         generated = model.generate(
             input_ids=torch.tensor(padded, device=model.device),
             attention_mask=torch.tensor(real, device=model.device),
             max_new_tokens=longest,
-            do_sample=False,
+            **_GREEDY,
             use_cache=True,
             pad_token_id=filler,
+            eos_token_id=sorted(ends),
+            stopping_criteria=[_SafePoint(safe_point)],
         )
     answers = generated[:, width:]
-    return [str(text) for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+    texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return [str(text).strip() for text in texts]
 
 
-def _in_its_precision(model: Any) -> torch.autocast:
+class _SafePoint(StoppingCriteria):
+    """Never says that an answer ends."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        self._call()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def in_its_precision(model: Any) -> torch.autocast:
     """As it trains: what trained is float32 beside a base in 16 bits, and only autocast mixes the two."""
     halves = {p.dtype for p in model.parameters()} & {torch.bfloat16, torch.float16}
     half = halves.pop() if halves else None

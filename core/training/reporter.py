@@ -105,6 +105,17 @@ class Reporter:
         self.event("phase", phase=phase, done=done, total=total, words=words)
         self.update(phase=phase)
 
+    def say(
+        self,
+        phase: str,
+        done: int | None = None,
+        total: int | None = None,
+        words: str | None = None,
+    ) -> None:
+        """`phase` at a safe point: for what takes long and tells how far it is. Raises like `check`."""
+        self.check()
+        self.phase(phase, done, total, words)
+
     def update(self, **values: Any) -> None:
         """Change the state; it reaches the disk with the next heartbeat. Cheap: told at every step."""
         with self._state_lock:

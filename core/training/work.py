@@ -56,7 +56,7 @@ def work(run: RunDirectory, reporter: Reporter, resume: bool) -> None:
     meter.refuse_hopeless()
     reporter.check()
 
-    plan = replace(plan, reference=fetch_weights(plan.reference, reporter))
+    plan = replace(plan, reference=fetch_weights(plan.reference, reporter.say))
     reporter.phase("loading")
     with bounded_memory(spare_memory()):
         tokenizer = load_tokenizer(plan.reference.weights, plan.reference.name)
@@ -135,6 +135,9 @@ def trainer_for(
         per_device_train_batch_size=batch.rows,
         gradient_accumulation_steps=batch.accumulation,
     )
+    if getattr(model, "is_quantized", False) and not hasattr(model, "peft_config"):
+        # Trainer wants an adapter on a quantised model. What trains here is never quantised: biases, norms.
+        model._hf_peft_config_loaded = True
     arguments = training_arguments(spec, plan.device, run.checkpoints, evaluates)
     arguments.per_device_eval_batch_size = batch.eval_rows
     trainer = RunTrainer(
@@ -163,6 +166,7 @@ def _resume_point(run: RunDirectory, reporter: Reporter) -> Path | None:
         checkpoint=path.name if path else None,
         skipped=[{"path": item.path.name, "why": item.why} for item in skipped],
     )
+    reporter.update(step=step)  # a stop before the next step is at this one
     if path is not None:
         torch.set_num_threads(checkpoint.threads_of(path))
     return path

@@ -1,4 +1,4 @@
-"""The worker: one process, one run. What it does is in `work`; here is how it begins and ends.
+"""The worker: one process, one run. What it does goes by the run's task; here is how it begins and ends.
 
     python -m finetune_tui.core.training.worker RUN_DIR [--resume]
 
@@ -9,10 +9,11 @@ torch is imported only once the run knows its worker: that alone takes seconds.
 
 import argparse
 import contextlib
+import importlib
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from finetune_tui.core.errors import UserError, WorkFailed
@@ -21,9 +22,16 @@ from finetune_tui.core.runs.lock import adopt_or_take_lock
 from finetune_tui.core.training.reporter import ReleaseRequested, Reporter, StopRequested
 from finetune_tui.core.training.room import is_disk_full
 
+WORK = {
+    "train": "finetune_tui.core.training.work:work",
+    "compare": "finetune_tui.core.evidence.measure:work",
+    "export": "finetune_tui.core.export.merge:work",
+}
+"""The work of each task, as text: the rooms of what follows a training import it, never the other way."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="worker", description="Trains one run.")
+    parser = argparse.ArgumentParser(prog="worker", description="Does one run.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--resume", action="store_true")
     options = parser.parse_args(arguments)
@@ -46,8 +54,7 @@ def _end_with_words(run: RunDirectory, reporter: Reporter, resume: bool) -> int:
     """Whatever happens, the last event says so."""
     try:
         reporter.phase("starting")
-        from finetune_tui.core.training.work import work
-
+        work = _work_of(run.task_spec().task)
         work(run, reporter, resume)
         reporter.end()
         return 0
@@ -63,6 +70,13 @@ def _end_with_words(run: RunDirectory, reporter: Reporter, resume: bool) -> int:
         return 1
 
 
+def _work_of(task: str) -> Callable[[RunDirectory, Reporter, bool], None]:
+    module, _, name = WORK[task].partition(":")
+    work: Callable[[RunDirectory, Reporter, bool], None]
+    work = getattr(importlib.import_module(module), name)
+    return work
+
+
 def _say_left(request: StopRequested, run: RunDirectory, reporter: Reporter) -> None:
     how: dict[str, str] = {}
     kind = "stopped"
@@ -76,9 +90,8 @@ def _failure(error: BaseException, run: RunDirectory) -> UserError:
     """What went wrong in a person's words."""
     if isinstance(error, UserError):
         return error
-    go_on = f"`finetune-tui resume {run.short_id}` goes on from the newest checkpoint"
     if is_disk_full(error):
-        return WorkFailed("the disk is full", where=str(run.path), hint=f"make room, then {go_on}")
+        return WorkFailed("the disk is full", where=str(run.path), hint="make room on it")
     first = (str(error).strip().splitlines() or [""])[0]
     return WorkFailed(
         f"{type(error).__name__}: {first}" if first else type(error).__name__,

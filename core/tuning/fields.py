@@ -1,7 +1,10 @@
 """What each key of a spec may hold, and the words beside it: one table for YAML, `--set` and the form."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from finetune_tui.core.errors import UserError
@@ -100,7 +103,25 @@ class Field:
             if not isinstance(item, str | int | float) or isinstance(item, bool):
                 raise self._wrong(item, "a list of names")
             texts.append(str(item).strip())
+        if self.choices:
+            return tuple(dict.fromkeys(self._choice(text) for text in texts if text))
         return tuple(text for text in texts if text)
 
     def _wrong(self, value: Any, right: str, hint: str | None = None) -> UserError:
         return UserError(f"{plain(repr(value), 60)} is not {right}", where=self.name, hint=hint)
+
+
+def fields_of(spec: Any, why: Mapping[str, str] = MappingProxyType({})) -> dict[str, Field]:
+    """The table of a spec's class. why: the reasons for its defaults."""
+    return {
+        item.name: Field(
+            name=item.name, default=item.default, why=why.get(item.name, ""), **item.metadata
+        )
+        for item in dataclasses.fields(spec)
+    }
+
+
+def key(kind: Kind, help: str, default: Any = None, **more: Any) -> Any:
+    """A key of a spec as a dataclass declares it; None as default: it may be left out."""
+    details = {"kind": kind, "help": help, "optional": default is None, **more}
+    return dataclasses.field(default=default, metadata=details)

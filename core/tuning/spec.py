@@ -13,7 +13,7 @@ from finetune_tui.core.models.data_set_name import anchored
 from finetune_tui.core.text import did_you_mean, plain
 from finetune_tui.core.tuning.aliases import ALIASES, translated
 from finetune_tui.core.tuning.choices import Modules, read_modules
-from finetune_tui.core.tuning.fields import Field, Kind
+from finetune_tui.core.tuning.fields import Field, fields_of, key
 from finetune_tui.core.tuning.presets import find_preset
 from finetune_tui.core.tuning.reasons import REASONS
 
@@ -24,138 +24,131 @@ OPTIMIZERS = (
 )
 
 
-def _key(kind: Kind, help: str, default: Any = None, **more: Any) -> Any:
-    details = {"kind": kind, "help": help, "optional": default is None, **more}
-    return dataclasses.field(default=default, metadata=details)
-
-
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What was asked, under the names of Transformers, PEFT and (for data) TRL."""
 
-    model_name_or_path: str = _key("text", "catalog id, `demo` or a folder", "")
-    task: str = _key("choice", "the piece of work", "train", choices=("train",))
-    name: str | None = _key("text", "a name for the run")
-    note: str | None = _key("text", "a line about it, for yourself")
-    tags: tuple[str, ...] = _key("names", "words to find it by", ())
-    preset: str | None = _key("text", "which parts to train, by task")
-    modules: Modules = _key("modules", "which parts to train, by name", ())  # noqa: RUF009
-    train_files: tuple[str, ...] = _key("files", "files, a folder or a Hub data set", ())
-    eval_files: tuple[str, ...] = _key("files", "empty: a share of the data", ())
-    eval_split: float = _key("number", "held-out share of the data", 0.05, minimum=0, maximum=0.9)
-    strict: bool = _key("yes/no", "stop at the first bad row", False)
-    max_length: int = _key(
+    model_name_or_path: str = key("text", "catalog id, `demo` or a folder", "")
+    task: str = key("choice", "the piece of work", "train", choices=("train",))
+    name: str | None = key("text", "a name for the run")
+    note: str | None = key("text", "a line about it, for yourself")
+    tags: tuple[str, ...] = key("names", "words to find it by", ())
+    preset: str | None = key("text", "which parts to train, by task")
+    modules: Modules = key("modules", "which parts to train, by name", ())  # noqa: RUF009
+    train_files: tuple[str, ...] = key("files", "files, a folder or a Hub data set", ())
+    eval_files: tuple[str, ...] = key("files", "empty: a share of the data", ())
+    eval_split: float = key("number", "held-out share of the data", 0.05, minimum=0, maximum=0.9)
+    strict: bool = key("yes/no", "stop at the first bad row", False)
+    max_length: int = key(
         "whole", "tokens a row may have; more are cut", 1024, minimum=8, maximum=2**20
     )
-    completion_only_loss: bool = _key("yes/no", "train the completion, not the prompt", True)
-    assistant_only_loss: bool = _key("yes/no", "in chats the assistant's turns only", True)
-    last_turn_only: bool = _key("yes/no", "in chats train the last answer only", False)
-    packing: bool = _key("yes/no", "rows share a sequence; same loss", False)
-    train_sampling_strategy: str = _key(
+    completion_only_loss: bool = key("yes/no", "train the completion, not the prompt", True)
+    assistant_only_loss: bool = key("yes/no", "in chats the assistant's turns only", True)
+    last_turn_only: bool = key("yes/no", "in chats train the last answer only", False)
+    packing: bool = key("yes/no", "rows share a sequence; same loss", False)
+    train_sampling_strategy: str = key(
         "choice",
         "group_by_length pads less",
         "random",
         choices=("random", "group_by_length", "sequential"),
     )
-    load_in_4bit: bool = _key("yes/no", "NF4 base: a quarter of the memory", False)
-    load_in_8bit: bool = _key("yes/no", "8-bit base: half the memory", False)
-    dtype: str = _key(
+    load_in_4bit: bool = key("yes/no", "NF4 base: a quarter of the memory", False)
+    load_in_8bit: bool = key("yes/no", "8-bit base: half the memory", False)
+    dtype: str = key(
         "choice",
         "auto: bfloat16 on GPU, float32 on CPU",
         "auto",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
-    use_cpu: bool = _key("yes/no", "train without a GPU: slow for real models", False)
-    gpus: tuple[str, ...] = _key("names", "UUIDs; empty: what is visible", ())
-    memory_check: bool = _key("yes/no", "refuse to start when too little is free", True)
-    lora_r: int = _key("whole", "start at 8, double while it helps", 8, minimum=1, maximum=4096)
-    lora_alpha: float = _key(
+    use_cpu: bool = key("yes/no", "train without a GPU: slow for real models", False)
+    gpus: tuple[str, ...] = key("names", "UUIDs; empty: what is visible", ())
+    memory_check: bool = key("yes/no", "refuse to start when too little is free", True)
+    lora_r: int = key("whole", "start at 8, double while it helps", 8, minimum=1, maximum=4096)
+    lora_alpha: float = key(
         "number", "2 × rank; the update is scaled by alpha / rank", 16, minimum=0, maximum=1e6
     )
-    lora_dropout: float = _key(
+    lora_dropout: float = key(
         "number", "inputs dropped; regularises", 0.05, minimum=0, maximum=0.99
     )
-    use_rslora: bool = _key("yes/no", "scale by alpha / √rank instead", False)
-    use_dora: bool = _key("yes/no", "better at low ranks; slower", False)
-    init_lora_weights: str = _key(
+    use_rslora: bool = key("yes/no", "scale by alpha / √rank instead", False)
+    use_dora: bool = key("yes/no", "better at low ranks; slower", False)
+    init_lora_weights: str = key(
         "choice",
         "pissa, olora: the weights' own ways",
         "default",
         choices=("default", "gaussian", "olora", "pissa", "pissa_niter_16"),
     )
-    trainable_token_indices: tuple[str, ...] = _key(
+    trainable_token_indices: tuple[str, ...] = key(
         "names", "tokens that train: ids or their text", ()
     )
-    per_device_train_batch_size: int = _key(
+    per_device_train_batch_size: int = key(
         "whole", "rows at once; memory grows with it", 2, minimum=1, maximum=4096
     )
-    gradient_accumulation_steps: int = _key(
+    gradient_accumulation_steps: int = key(
         "whole", "batches per step; costs time, not memory", 8, minimum=1, maximum=65536
     )
-    learning_rate: float = _key("number", "LoRA likes 1e-4 to 5e-4", 2e-4, minimum=0, maximum=10)
-    lr_scheduler_type: str = _key(
+    learning_rate: float = key("number", "LoRA likes 1e-4 to 5e-4", 2e-4, minimum=0, maximum=10)
+    lr_scheduler_type: str = key(
         "choice",
         "how the rate falls",
         "cosine",
         choices=("cosine", "linear", "constant", "constant_with_warmup"),
     )
-    warmup_steps: float = _key(
+    warmup_steps: float = key(
         "number", "below 1: a share of all steps", 0.03, minimum=0, maximum=1e9
     )
-    num_train_epochs: float = _key(
-        "number", "passes over the data", 3.0, minimum=0.001, maximum=1e5
-    )
-    max_steps: int = _key("whole", "so many steps; -1: by epochs", -1, minimum=-1, maximum=10**9)
-    max_grad_norm: float = _key("number", "clips longer gradients", 1.0, minimum=0, maximum=1e6)
-    weight_decay: float = _key("number", "pulls to zero; regularises", 0.0, minimum=0, maximum=10)
-    optim: str = _key(
+    num_train_epochs: float = key("number", "passes over the data", 3.0, minimum=0.001, maximum=1e5)
+    max_steps: int = key("whole", "so many steps; -1: by epochs", -1, minimum=-1, maximum=10**9)
+    max_grad_norm: float = key("number", "clips longer gradients", 1.0, minimum=0, maximum=1e6)
+    weight_decay: float = key("number", "pulls to zero; regularises", 0.0, minimum=0, maximum=10)
+    optim: str = key(
         "choice",
         "8-bit and paged ones save memory",
         "adamw_torch_fused",
         choices=OPTIMIZERS,
     )
-    gradient_checkpointing: bool = _key("yes/no", "far less memory for a third more time", False)
-    tf32: bool = _key("yes/no", "float32 products, Ampere and newer", True)
-    chunked_loss: bool = _key("yes/no", "logits in pieces; same loss", True)
-    use_liger_kernel: bool = _key("yes/no", "Liger's fused kernels, where installed", False)
-    torch_compile: bool = _key("yes/no", "minutes to warm up, then faster", False)
-    neftune_noise_alpha: float = _key(
+    gradient_checkpointing: bool = key("yes/no", "far less memory for a third more time", False)
+    tf32: bool = key("yes/no", "float32 products, Ampere and newer", True)
+    chunked_loss: bool = key("yes/no", "logits in pieces; same loss", True)
+    use_liger_kernel: bool = key("yes/no", "Liger's fused kernels, where installed", False)
+    torch_compile: bool = key("yes/no", "minutes to warm up, then faster", False)
+    neftune_noise_alpha: float = key(
         "number",
         "noise on embeddings; 5 is usual",
         0,
         minimum=0,
         maximum=100,
     )
-    eval_steps: float = _key(
+    eval_steps: float = key(
         "number",
         "held-out loss every n; < 1: a share",
         0.1,
         minimum=0,
         maximum=1e9,
     )
-    eval_replies: int = _key("whole", "rows answered before and after", 0, minimum=0, maximum=10**5)
-    eval_samples: int = _key("whole", "rows answered at each evaluation", 3, minimum=0, maximum=100)
-    early_stopping_patience: int = _key(
+    eval_replies: int = key("whole", "rows answered before and after", 0, minimum=0, maximum=10**5)
+    eval_samples: int = key("whole", "rows answered at each evaluation", 3, minimum=0, maximum=100)
+    early_stopping_patience: int = key(
         "whole",
         "evaluations without progress; 0: never",
         3,
         minimum=0,
         maximum=10**6,
     )
-    early_stopping_threshold: float = _key(
+    early_stopping_threshold: float = key(
         "number", "how much better counts as better", 0, minimum=0, maximum=1e3
     )
-    load_best_model_at_end: bool = _key("yes/no", "keep the best, not the last", True)
-    save_steps: float = _key(
+    load_best_model_at_end: bool = key("yes/no", "keep the best, not the last", True)
+    save_steps: float = key(
         "number", "a checkpoint every n; < 1: a share", 0.1, minimum=0, maximum=1e9
     )
-    save_total_limit: int = _key(
+    save_total_limit: int = key(
         "whole", "checkpoints kept, beside best and last", 2, minimum=1, maximum=1000
     )
-    report_to: str = _key(
+    report_to: str = key(
         "choice", "also write elsewhere", "none", choices=("none", "tensorboard", "wandb")
     )
-    seed: int = _key("whole", "the same seed, the same run", 42, minimum=0, maximum=2**31 - 1)
+    seed: int = key("whole", "the same seed, the same run", 42, minimum=0, maximum=2**31 - 1)
 
     def changed(self, **values: Any) -> "Spec":
         """With these keys set; text is read as its field reads it. Raises UserError."""
@@ -177,12 +170,7 @@ class Spec:
         )
 
 
-FIELDS: dict[str, Field] = {
-    item.name: Field(
-        name=item.name, default=item.default, why=REASONS.get(item.name, ""), **item.metadata
-    )
-    for item in dataclasses.fields(Spec)
-}
+FIELDS: dict[str, Field] = fields_of(Spec, REASONS)
 
 
 def demo_spec(preset: str = "structured-output") -> Spec:
@@ -215,14 +203,14 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     by: dict[str, str] = {}
     for name, value in values.items():
-        for key, meant in translated(name, value).items():
-            if key not in FIELDS:
+        for own, meant in translated(name, value).items():
+            if own not in FIELDS:
                 hint = did_you_mean(name, FIELDS) or did_you_mean(name, ALIASES)
                 hint = hint or "see README.md for the keys"
                 raise UserError("unknown key", where=plain(name, 60), hint=hint)
-            if key in found and found[key] != meant:
-                raise UserError(f"{by[key]} and {name} both set it", where=key, hint="keep one")
-            found[key], by[key] = meant, name
+            if own in found and found[own] != meant:
+                raise UserError(f"{by[own]} and {name} both set it", where=own, hint="keep one")
+            found[own], by[own] = meant, name
     return found
 
 

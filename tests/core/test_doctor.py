@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from finetune_tui.core.doctor import Finding, examine, judge, wheel_index
+from finetune_tui.core.errors import WorkFailed
 from finetune_tui.core.hardware import Gpu, Hardware
 from finetune_tui.core.machine import (
     Machine,
@@ -23,6 +24,8 @@ from finetune_tui.core.machine import (
     read_terminal,
     why_not_writable,
 )
+from finetune_tui.core.models import hub_account
+from finetune_tui.core.models.hub_account import Account
 
 GIB = 2**30
 WHEELS = "https://download.pytorch.org/whl/"
@@ -305,7 +308,47 @@ def test_terminals(changes: dict[str, Any], ok: bool | None, fix: str | None) ->
 
 
 def test_no_hub_login() -> None:
-    assert finding("Hub login", hub_login=None).fix == "hf auth login"
+    found = finding("Hub login", hub_login=None)
+    assert found.fix == "hf auth login"
+    assert "no push" in found.words
+
+
+def account(role: str, *writes_to: str) -> Account:
+    token = {
+        "role": role,
+        "fineGrained": {
+            "scoped": [
+                {"entity": {"name": name}, "permissions": ["repo.write"]} for name in writes_to
+            ]
+        },
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        answer = {"name": "ann", "orgs": [], "auth": {"accessToken": token}}
+        patch.setattr(hub_account, "ask", lambda *_: answer)
+        return hub_account.who_am_i({"HF_TOKEN": "hf_secret"})
+
+
+def test_what_a_hub_token_may_do_when_the_hub_was_asked() -> None:
+    found = finding("Hub login", hub=account("write"))
+    assert (found.ok, found.words) == (True, "ann, token in $HF_TOKEN, may write")
+    found = finding("Hub login", hub=account("fineGrained", "workshop"))
+    assert (found.ok, found.words) == (True, "ann, token in $HF_TOKEN, writes to workshop")
+    for reading in (account("read"), account("fineGrained")):
+        found = finding("Hub login", hub=reading)
+        assert found.ok is None
+        assert "may only read: no push" in found.words
+        assert "hf auth login" in (found.fix or "")
+    assert finding("Hub login", hub=account("other")).ok
+
+
+def test_a_hub_that_refuses_the_token_or_does_not_answer() -> None:
+    found = finding("Hub login", hub=hub_account.TokenRefused("no"))
+    assert (found.ok, found.fix) == (False, "hf auth login")
+    found = finding(
+        "Hub login", hub=WorkFailed("hub.example cannot be reached (no answer for 10 s)")
+    )
+    assert found.ok
+    assert "hub.example cannot be reached" in found.words
 
 
 # Reading a machine
@@ -409,5 +452,7 @@ def test_this_machine_is_read_without_an_error(
     machine = read_machine(tmp_path)
     assert machine.torch == asked
     assert "transformers" in machine.requirements
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr("finetune_tui.core.machine.who_am_i", lambda: pytest.fail("not asked to"))
     assert [found.name for found in examine(tmp_path)] == [found.name for found in judge(GOOD)]
     assert not any("\n" in found.words for found in judge(machine))

@@ -98,6 +98,12 @@ def fixed_services(home: Path, gpu: bool = True) -> Services:
         keep_queue_running=lambda: None,
         try_hook=lambda _command: HookResult(NOW, 0, "ran in 0.1 s", 0.1),
         notice_ends=list,
+        start_task=lambda _spec: pytest.fail("starts a run"),
+        enqueue_task=lambda _spec: pytest.fail("puts something in the queue"),
+        chat=lambda: pytest.fail("loads a model"),
+        chat_room=lambda _run, _where: pytest.fail("looks for room"),
+        plan_export=lambda _spec: pytest.fail("plans an export"),
+        plan_push=lambda _files, _repo, _private: pytest.fail("asks the Hub"),
     )
 
 

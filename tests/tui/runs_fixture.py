@@ -304,6 +304,12 @@ def fixed_services(home: Path, **changed: Any) -> Services:
         keep_queue_running=lambda: None,
         try_hook=lambda _command: HookResult(NOW, 0, "ran in 0.1 s", 0.1),
         notice_ends=list,
+        start_task=refuse,
+        enqueue_task=refuse,
+        chat=refuse,
+        chat_room=refuse,
+        plan_export=refuse,
+        plan_push=refuse,
     )
     return dataclasses.replace(services, **changed)
 

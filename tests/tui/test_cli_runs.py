@@ -10,6 +10,7 @@ import pytest
 from finetune_tui.core.runs import running_queue
 from finetune_tui.core.runs.directory import RunDirectory, create_run, list_runs
 from finetune_tui.core.runs.events import append_event, read_events
+from finetune_tui.core.runs.labels import change_labels
 from finetune_tui.core.runs.processes import ProcessId, boot_id, host_name, this_process
 from finetune_tui.core.runs.queue import ItemStatus, changing, enqueue, list_queue
 from finetune_tui.core.runs.requests import take_requests
@@ -422,3 +423,22 @@ def test_states_of_the_runner(home: Path) -> None:
     assert runner_state(home).words == "nothing waits"
     enqueue(home, demo_spec())
     assert runner_state(home).words == "does not run; `finetune-tui queue start` starts it"
+
+
+def test_a_list_fits_the_terminal_it_is_read_on(
+    home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        run = create_run(home, write_spec(demo_spec()), f"a name of a run that is long {number}")
+        change_labels(run, name="held for the night", tags=("invoices", "rank"), note="n" * 60)
+    assert main(["runs"]) == 0
+    piped = capsys.readouterr().out.splitlines()
+    assert len(piped[1]) > 120
+    for width in (80, 100):
+        monkeypatch.setattr("finetune_tui.tui.output.terminal_width", lambda width=width: width)
+        assert main(["runs"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == len(piped)
+        assert max(map(len, lines)) <= width
+        assert lines[1].startswith("r2-a-na")
+        assert "…" in lines[1]

@@ -1,5 +1,6 @@
 """`show RUN`: what a run took of memory stands beside what was predicted, for people and programs."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def test_a_finished_run(tmp_path: Path, capsys: Capture) -> None:
     events = [*preparation(), *training(1, 300, 0.3), *ending()]
     make_run(tmp_path, events, status=Status.FINISHED)
     words = shown(capsys, tmp_path)
-    assert "memory    488M of memory at the peak, predicted 443M: 10% more\n" in words
+    assert (
+        "memory    488M of memory at the peak, predicted 443M for 16×71 tokens: 10% more\n" in words
+    )
     figures = memory_of(capsys, tmp_path)
     assert figures["peak_device"] == 488 * 2**20
     assert figures["predicted_device"] == 443 * 2**20
@@ -40,7 +43,10 @@ def test_a_killed_run_has_what_it_said_early(tmp_path: Path, capsys: Capture) ->
     events = [*preparation(), *training(1, 40), memory(NOW - 90, gpu=True)]
     make_run(tmp_path, events, status=Status.KILLED, why="killed by signal 9")
     words = shown(capsys, tmp_path)
-    assert "memory    9.1G of the GPU at the peak, predicted 8.9G: 2.2% more\n" in words
+    assert (
+        "memory    9.1G of the GPU at the peak, predicted 8.9G for 16×71 tokens: 2.2% more\n"
+        in words
+    )
     assert memory_of(capsys, tmp_path)["peak_allocated"] == int(8.1 * 2**30)
 
 
@@ -54,3 +60,13 @@ def test_what_is_no_number_is_null(tmp_path: Path, capsys: Capture) -> None:
     broken = {"kind": "memory", "peak_device": "\x1b[2J", "peak_reserved": -1, "peak_memory": 2.5}
     make_run(tmp_path, [*preparation(), broken], status=Status.FAILED, why="no")
     assert set(memory_of(capsys, tmp_path).values()) == {None}
+
+
+def test_nothing_is_said_twice(tmp_path: Path, capsys: Capture) -> None:
+    events = [*preparation(), *training(1, 300, 0.3), *ending()]
+    make_run(tmp_path, events, status=Status.FINISHED, why="finished")
+    lines = shown(capsys, tmp_path).splitlines()
+    assert lines[1] == "finished"
+    told = [line[9:] for line in lines[lines.index("") :]]
+    assert "measuring" in told
+    assert all(one != after for one, after in itertools.pairwise(told))

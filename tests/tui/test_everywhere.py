@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from finetune_tui.core.settings import Settings
+from finetune_tui.tui import places
 from finetune_tui.tui.actions import ACTIONS
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.screens.ask import AskScreen
@@ -18,12 +19,13 @@ from finetune_tui.tui.screens.monitor import Monitor
 from finetune_tui.tui.services import Services
 from finetune_tui.tui.themes import THEMES
 from finetune_tui.tui.widgets.lines import Lines
+from finetune_tui.tui.widgets.settings_form import SettingsForm
 from finetune_tui.tui.widgets.status import Footline, Masthead, StatusLine
 from tests.tui import runs_fixture
 from tests.tui.conftest import open_model, press, settled
 
-SIZES = ((45, 20), (80, 24), (120, 36), (200, 50))
-PLACES = ("model", "layers", "data", "train", "runs")
+SIZES = ((45, 20), (60, 20), (80, 24), (120, 36), (200, 50))
+PLACES = tuple(places.PLACES)
 
 
 async def resize(pilot: Pilot[str | None], size: tuple[int, int]) -> None:
@@ -48,7 +50,7 @@ async def test_the_frame_is_whole_everywhere(app: FinetuneApp) -> None:
                 masthead, status, foot = frame(app)
                 where = f"{place} {size}: {masthead!r} {status!r} {foot!r}"
                 assert "…" not in masthead + status.replace("PU…", ""), where
-                assert all(str(number) in masthead for number in range(1, 6)), where
+                assert all(str(number) in masthead for number in range(1, len(PLACES) + 1)), where
                 assert f"{PLACES.index(place) + 1}{place.capitalize()}]" in masthead, where
                 assert foot.endswith("? keys"), where
                 assert "Llama" in status, where
@@ -209,7 +211,7 @@ def key_of(character: str) -> str:
 async def test_no_action_needs_ctrl(app: FinetuneApp) -> None:
     """From a phone there is none: everything has a key without it."""
     async with app.run_test(size=(45, 20)) as pilot:
-        for place in range(1, 6):
+        for place in range(1, len(PLACES) + 1):
             await press(pilot, str(place))
     needs = [
         action.id
@@ -218,3 +220,16 @@ async def test_no_action_needs_ctrl(app: FinetuneApp) -> None:
     ]
     assert not needs
     assert [action.id for action in ACTIONS.values() if not action.keys] == []
+
+
+async def test_the_palette_finds_settings_and_leads_to_them(app: FinetuneApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await open_model(pilot, "phi-2")
+        await press(pilot, "colon", *"cpu", "enter")
+        assert app.place_name == "train"
+        form = app.query_one(SettingsForm)
+        assert form.field_name == "use_cpu"
+        await press(pilot, "enter")  # and there it is changed as ever
+        assert app.session.spec.use_cpu
+        await press(pilot, "colon", *"max_length", "enter", "enter", *"512", "enter")
+        assert app.session.spec.max_length == 512

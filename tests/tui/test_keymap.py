@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -127,3 +128,22 @@ def test_no_action_names_a_capital_twice() -> None:
         one.id for one in ACTIONS.values() for key in one.keys if re.match("shift.[a-z]$", key)
     ]
     assert not doubled
+
+
+async def test_hints_inside_a_place_follow_a_changed_key(
+    services: Services, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n' * 9)
+    app = app_with(services, {"train.rehearse": "ctrl+t", "train.fit": "f7", "app.leave": "f"})
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_model(pilot, "phi-2")
+        await press(pilot, "p", "enter", "escape", "4")
+        app.session.change_spec(train_files=[str(data)])
+        app.session_changed()
+        await settled(pilot)
+        shown = app.query_one("#settings-checks", Lines).words
+        assert "f7 fit" in shown
+        assert "F fit" not in shown
+        assert "ctrl+t rehearse" in shown
+        assert "s start" in shown

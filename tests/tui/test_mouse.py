@@ -74,3 +74,15 @@ async def test_a_click_beside_a_question_takes_it_back(app: FinetuneApp) -> None
         await pilot.pause(0.2)  # the line is laid out again before it is told that it is seen
         assert app.query_one(Footline).words.strip().endswith("? keys")
         assert not app.session.spec.train_files
+
+
+async def test_the_gpu_is_chosen_from_its_list(app: FinetuneApp) -> None:
+    async with app.run_test(size=(120, 36)) as pilot:
+        await open_model(pilot, "phi-2")
+        await click_words(pilot, "4Train")
+        await click_words(pilot, "d GPU…")
+        await click_words(pilot, "GPU0 RTX 4090")
+        assert list(app.session.spec.gpus) == ["GPU-8f1c"]
+        await click_words(pilot, "d GPU…")
+        await click_words(pilot, "no choice")
+        assert not app.session.spec.gpus

@@ -10,11 +10,12 @@ from finetune_tui.tui.themes import LIGHT
 from tests.tui.conftest import RunBefore, fixed_services, opened, pressed
 
 SMALL, LARGE, NARROW = (80, 24), (120, 36), (45, 20)
+IN_SOAK = {size: pytest.param(size, marks=pytest.mark.soak) for size in (LARGE, NARROW)}
 
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("size", [SMALL, IN_SOAK[LARGE]])
 def test_model(snap_compare: Compare, app: FinetuneApp, size: tuple[int, int]) -> None:
     assert snap_compare(app, terminal_size=size, run_before=pressed("j"))
 
@@ -24,7 +25,7 @@ def test_model_without_a_gpu(snap_compare: Compare, services: Services) -> None:
     assert snap_compare(app, terminal_size=SMALL, run_before=pressed())
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE, NARROW])
+@pytest.mark.parametrize("size", [SMALL, *IN_SOAK.values()])
 @pytest.mark.parametrize(
     "before",
     [
@@ -42,6 +43,7 @@ def test_presets(snap_compare: Compare, app: FinetuneApp) -> None:
     assert snap_compare(app, terminal_size=SMALL, run_before=opened("phi-2", "p", "j"))
 
 
+@pytest.mark.soak
 def test_layers_in_daylight(snap_compare: Compare, app: FinetuneApp) -> None:
     app.theme = LIGHT.name
     assert snap_compare(
@@ -49,12 +51,12 @@ def test_layers_in_daylight(snap_compare: Compare, app: FinetuneApp) -> None:
     )
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("size", [SMALL, IN_SOAK[LARGE]])
 def test_help(snap_compare: Compare, app: FinetuneApp, size: tuple[int, int]) -> None:
     assert snap_compare(app, terminal_size=size, run_before=opened("phi-2", "question_mark"))
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("size", [SMALL, IN_SOAK[LARGE]])
 @pytest.mark.parametrize(
     "before",
     [
@@ -73,6 +75,7 @@ def test_models_of_every_kind(
     assert snap_compare(app, terminal_size=size, run_before=before)
 
 
+@pytest.mark.soak
 def test_the_difference_of_two_models(snap_compare: Compare, app: FinetuneApp) -> None:
     keys = ("slash", *"phi-", "enter", "x", "j", "j", "x")
     assert snap_compare(app, terminal_size=LARGE, run_before=pressed(*keys))

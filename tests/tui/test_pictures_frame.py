@@ -13,17 +13,18 @@ from tests.tui import runs_fixture
 from tests.tui.conftest import AppPilot, opened, pressed
 
 SMALL, LARGE, NARROW = (80, 24), (120, 36), (45, 20)
+IN_SOAK = {size: pytest.param(size, marks=pytest.mark.soak) for size in (LARGE, NARROW)}
 
 Compare = Callable[..., bool]
 
 
-@pytest.mark.parametrize("size", [SMALL, NARROW])
+@pytest.mark.parametrize("size", [SMALL, IN_SOAK[NARROW]])
 def test_help_on_a_setting(snap_compare: Compare, app: FinetuneApp, size: tuple[int, int]) -> None:
     keys = opened("phi-2", "4", "j", "question_mark")
     assert snap_compare(app, terminal_size=size, run_before=keys)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("size", [SMALL, IN_SOAK[LARGE]])
 @pytest.mark.parametrize(
     "keys",
     [

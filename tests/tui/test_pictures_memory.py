@@ -77,7 +77,13 @@ STATES: dict[str, tuple[tuple[int, int], tuple[str, ...], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(name, marks=[] if size == SMALL else [pytest.mark.soak])
+        for name, (size, _, _) in STATES.items()
+    ],
+)
 def test_memory(snap_compare: Compare, home: Path, state: str) -> None:
     size, keys, more = STATES[state]
     assert picture(snap_compare, home, size, *keys, **more)

@@ -5,8 +5,8 @@ from typing import Any
 
 from finetune_tui.core.runs.directory import RunDirectory, list_runs
 from finetune_tui.core.runs.processes import ProcessId
-from finetune_tui.core.runs.state import Status
-from finetune_tui.tui.returning import Returning, last_seen, look_back, write_seen
+from finetune_tui.core.runs.state import State, Status
+from finetune_tui.tui.returning import Returning, ending_words, last_seen, look_back, write_seen
 from tests.tui.runs_fixture import NOW, make_run
 
 HOUR = 3600.0
@@ -75,3 +75,15 @@ def test_a_broken_memory_of_the_last_time_is_none(tmp_path: Path) -> None:
     for content in ("", "[]", '{"seen": "x"}', "{}"):
         (tmp_path / "app.json").write_text(content)
         assert last_seen(tmp_path) is None
+
+
+def test_an_end_is_told_once_and_a_small_loss_is_not_rounded_away() -> None:
+    state = State(
+        status=Status.STOPPED,
+        why="stopped on request at step 204",
+        ended=NOW - 5,
+        best_eval_loss=3.7e-4,
+        best_step=200,
+    )
+    told = "stopped on request at step 204, 5s ago · best 3.7e-4 at step 200"
+    assert ending_words(state, state.status, NOW) == told

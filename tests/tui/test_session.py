@@ -10,6 +10,8 @@ from finetune_tui.core.tuning.modes import Choice, Mode
 from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.spec import Spec, demo_spec
 from finetune_tui.tui.session import Session
+from finetune_tui.tui.widgets.lines import text_of
+from finetune_tui.tui.widgets.status import status_line
 from tests.tui.conftest import hardware
 
 FC1 = "model.layers.0.mlp.fc1"
@@ -219,3 +221,24 @@ def test_the_verdict_needs_a_gpu_that_is_used(phi: Session) -> None:
     assert phi.free_bytes is None
     phi.hardware = hardware(gpu=False)
     assert phi.gpu is None
+
+
+def test_a_card_is_compared_with_as_long_as_the_model_is_the_same(phi: Session) -> None:
+    phi.card = "24 GB"
+    assert phi.reference is not None
+    assert phi.manifest is not None
+    phi.open_model(phi.reference, phi.manifest)
+    assert phi.card == "24 GB"
+    reference = find_model("qwen2.5-1.5b-instruct")
+    assert reference.entry is not None
+    phi.open_model(reference, reference.entry.manifest())
+    assert phi.card is None
+
+
+def test_nothing_chosen_is_said_in_words_and_not_as_a_share_of_nothing(phi: Session) -> None:
+    for name in tuple(phi.selection.choices):
+        phi.toggle([name], phi.selection.choices[name])
+    assert not phi.trainable
+    words = text_of(status_line(phi))
+    assert "nothing chosen" in words
+    assert "0%" not in words

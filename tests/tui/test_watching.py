@@ -1,9 +1,14 @@
 """What the app sees of the machine every few seconds."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
-from finetune_tui.tui.watching import steady
+from finetune_tui.core.runs.state import Status
+from finetune_tui.tui.app import FinetuneApp
+from finetune_tui.tui.watching import Watch, steady
 from tests.tui.conftest import GIB, hardware
+from tests.tui.runs_fixture import fixed_services, make_run, preparation
 
 
 def test_memory_that_wobbles_is_no_news_and_what_moves_is() -> None:
@@ -30,3 +35,13 @@ def test_a_gpu_is_shown_as_it_is() -> None:
     before, card = hardware(), hardware().gpus[0]
     now = replace(before, gpus=(replace(card, free=(card.free or 0) - 1),))
     assert steady(before, now) == now
+
+
+async def test_a_run_that_was_deleted_is_no_broken_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path, preparation(), status=Status.FINISHED)
+    app = FinetuneApp(fixed_services(tmp_path))
+    app.session.monitored = run
+    watch = Watch(app)
+    assert watch._look().words == "r7 finished"
+    shutil.rmtree(run.path)
+    assert watch._look().words == ""

@@ -9,7 +9,7 @@ from finetune_tui.tui.output import say, say_json
 
 def doctor(options: argparse.Namespace) -> int:
     """Exit code 1 when something that training needs is missing."""
-    findings = examine(find_home(options.home))
+    findings = examine(find_home(options.home), ask_hub=True)
     if options.json:
         say_json({"findings": [finding.to_json() for finding in findings]})
     else:

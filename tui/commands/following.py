@@ -3,7 +3,7 @@
 import time
 from collections import deque
 
-from finetune_tui.core.runs.curves import Curves
+from finetune_tui.core.runs.curves import Curves, Phase
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.events import Event, EventReader
 from finetune_tui.core.runs.reading import skim
@@ -58,7 +58,8 @@ def follow(
                 return 0
             asked = True
             drop_request(run, "stop")
-            teller.note("stopping with a checkpoint; ctrl-c again leaves it to itself")
+            how = " with a checkpoint" if run.state().task == "train" else ""
+            teller.note(f"stopping{how}; ctrl-c again leaves it to itself")
 
 
 class _Teller:
@@ -119,11 +120,12 @@ class _Teller:
         if not (
             self._sentences and liveness.status is Status.FINISHED
         ):  # which its last event said
-            self.note(f"{name} {liveness.status}: {liveness.words}")
-        if state.hint and not good:
+            self.note(f"{name} {liveness.told}")
+        if state.hint:
             self.note(state.hint)
         if liveness.status is Status.FINISHED:
-            self._say_result()
+            if state.task == "train":
+                self._say_result()
         elif "resume" not in (state.hint or ""):
             self.note(f"go on with: finetune-tui resume {name}")
         return 0 if good else 1
@@ -185,8 +187,7 @@ class _Teller:
             return f"{self._pause}; `finetune-tui resume {self._run.short_id}` goes on"
         step, total, loss = curves.last_step, curves.total_steps, curves.latest("loss")
         if not step or not total or loss is None:
-            phase = curves.phase
-            return (phase.words or phase.name) if phase else "starting"
+            return _phase_words(curves.phase)
         rate = curves.latest("tokens_per_second")
         filled = 20 * step // total
         left = self._seconds_left()
@@ -203,3 +204,14 @@ class _Teller:
             return None
         (began, first), (now, last) = self._recent[0], self._recent[-1]
         return (now - began) / max(last - first, 1) * max(total - last, 0)
+
+
+def _phase_words(phase: Phase | None) -> str:
+    """What it does before the first step, or where there are none; with a bar where it says how far it is."""
+    if phase is None:
+        return "starting"
+    if phase.words or not phase.total or phase.done is None:
+        return phase.words or phase.name
+    filled = min(max(int(20 * phase.done / phase.total), 0), 20)
+    bar = "█" * filled + "░" * (20 - filled)
+    return f"{phase.name} {bar} {percent(phase.done, phase.total)}"

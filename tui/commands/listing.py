@@ -74,6 +74,8 @@ def _row(facts: RunFacts, now: float) -> tuple[str, ...]:
 def _answer(facts: RunFacts) -> dict[str, Any]:
     return {
         "id": facts.id,
+        "task": facts.task,
+        "target": facts.target or None,
         "model": facts.model or None,
         "preset": facts.preset or None,
         "status": facts.status.value,

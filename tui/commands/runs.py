@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.evidence.comparison import list_comparisons
+from finetune_tui.core.evidence.summary import summary_words
 from finetune_tui.core.runs.curves import Curves
 from finetune_tui.core.runs.directory import RunDirectory, find_run
 from finetune_tui.core.runs.home import find_home
@@ -28,7 +30,7 @@ def show(options: argparse.Namespace) -> int:
         say_json(_details(run, curves))
         return 0
     state, liveness = run.state(), run.liveness()
-    say(f"{run.id}\n{liveness.status}: {liveness.words}")
+    say(f"{run.id}\n{liveness.told}")
     if state.hint:
         say(state.hint)
     say(f"path      {run.path}")
@@ -46,6 +48,8 @@ def show(options: argparse.Namespace) -> int:
         say(f"memory    {found.words}")
     if run.adapter.is_dir():
         say(f"adapter   {run.adapter}")
+    if compared := list_comparisons(run):
+        say(f"compared  {compared[0].name}: {summary_words(compared[0])}")
     if liveness.status is Status.PAUSED:
         say(f"go on     finetune-tui resume {run.short_id}")
     say()
@@ -114,8 +118,9 @@ def _resume_interrupted(options: argparse.Namespace) -> int:
 
 
 def stop(options: argparse.Namespace) -> int:
-    """Ask a run to write a checkpoint and end."""
-    return _request(options, "stop", "is asked to stop with a checkpoint")
+    """Ask a run to write a checkpoint and end; one that is no training just ends."""
+    is_training = find_run(find_home(options.home), options.run).state().task == "train"
+    return _request(options, "stop", "is asked to stop" + " with a checkpoint" * is_training)
 
 
 def checkpoint(options: argparse.Namespace) -> int:
@@ -130,6 +135,10 @@ def _request(options: argparse.Namespace, kind: str, words: str) -> int:
         hint = f"`finetune-tui resume {run.short_id}` goes on" if liveness.is_released else None
         raise UserError(f"{run.short_id} is not running ({liveness.words})", hint=hint)
     drop_request(run, kind)
+    if run.state().task != "train":
+        words = (
+            words.replace("with a checkpoint", "").replace("write a checkpoint and ", "").strip()
+        )
     if options.json:
         say_json({"id": run.id, "request": kind})
     else:
@@ -150,5 +159,6 @@ def _details(run: RunDirectory, curves: Curves) -> dict[str, Any]:
         "best_step": curves.best[0] if curves.best else None,
         "measured": {when: list(counts) for when, counts in curves.measured.items()},
         "adapter": str(run.adapter) if run.adapter.is_dir() else None,
+        "comparisons": [one.name for one in list_comparisons(run)],
         "memory": figures(curves.memory or curves.ending or {}),
     }

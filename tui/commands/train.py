@@ -53,7 +53,7 @@ def _queue_spec(spec: Spec, home: Path, as_json: bool) -> int:
 def asked_spec(options: argparse.Namespace) -> Spec:
     """The spec that the flags describe: a file first, then what is set beside it."""
     if options.spec:
-        spec = read_spec(Path(options.spec))
+        spec = _read_spec(Path(options.spec))
     elif options.model == DEMO:
         spec = demo_spec()
     elif options.model:
@@ -74,3 +74,20 @@ def asked_spec(options: argparse.Namespace) -> Spec:
     if options.strict:
         values["strict"] = True
     return spec.changed(**values).anchored(Path.cwd())
+
+
+def _read_spec(path: Path) -> Spec:
+    """Raises UserError; for a file of another tool it says how that becomes a spec."""
+    try:
+        return read_spec(path)
+    except UserError:
+        from finetune_tui.core.tuning.importing.importing import other_tool, title_of
+
+        tool = other_tool(path)
+        if tool is None:
+            raise
+        raise UserError(
+            f"this is a file of {title_of(tool)}",
+            where=str(path),
+            hint=f"`finetune-tui import {path} --out SPEC.yaml` makes a spec of it",
+        ) from None

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_letters, digits
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
-from textual.events import Key
+from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from finetune_tui.tui.actions import Action, ActionGroup, bindings
@@ -71,6 +71,11 @@ class AskScreen(_Question[bool]):
     def compose(self) -> ComposeResult:
         yield Lines(self._lines)
 
+    def on_resize(self) -> None:
+        """A long explanation takes the lines it needs: nobody agrees to what is cut off."""
+        needed = len(wrap(self._explanation, self.size.width - 2)) + 2
+        self.query_one(Lines).styles.height = min(max(needed, 4), self.size.height)
+
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)
 
@@ -97,7 +102,12 @@ class Option:
 class ChoiceScreen(_Question[str | None]):
     """Answers the key of the option that was chosen, None when nothing was."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(bindings((*_MOVES, _CHOOSE, _BACK)))
+    # Bindings, for a key that is typed right after the one that asked is looked for among them alone. An
+    # answer's own key comes before the keys that move.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(letter, f"pick('{letter}')", show=False) for letter in ascii_letters + digits),
+        *bindings((*_MOVES, _CHOOSE, _BACK)),
+    ]
 
     def __init__(self, question: str, options: Sequence[Option], chosen: int = 0) -> None:
         super().__init__()
@@ -109,9 +119,11 @@ class ChoiceScreen(_Question[str | None]):
         shown.styles.max_height = "80%"
         yield shown
 
-    def on_mount(self) -> None:
-        for option in self._options:  # an answer's own key comes before the keys that move
-            self._bindings.key_to_bindings.pop(option.key, None)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "pick" or parameters[0] in [option.key for option in self._options]
+
+    def action_pick(self, answer: str) -> None:
+        self.dismiss(answer)
 
     def action_move(self, by: int) -> None:
         self._at = min(max(self._at + by, 0), len(self._options) - 1)
@@ -121,11 +133,6 @@ class ChoiceScreen(_Question[str | None]):
 
     def action_choose(self) -> None:
         self.dismiss(self._options[self._at].key)
-
-    def on_key(self, event: Key) -> None:
-        if any(option.key == event.character for option in self._options):
-            event.stop()
-            self.dismiss(event.character)
 
     def on_lines_clicked(self, message: Lines.Clicked) -> None:
         if 1 <= message.index <= len(self._options):

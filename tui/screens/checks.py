@@ -9,12 +9,12 @@ from finetune_tui.core.memory.estimate import Estimate, Verdict, verdict
 from finetune_tui.core.models.resolve import ModelReference
 from finetune_tui.core.models.weights import problem_of, weights_on_disk
 from finetune_tui.core.runs.machine import machine_for
-from finetune_tui.core.runs.rehearsal import Rehearsal
+from finetune_tui.core.runs.rehearsal import SPARE_DISK, Rehearsal
 from finetune_tui.core.text import count, percent, plain, size
 from finetune_tui.core.tuning.refusals import Machine, refuse_impossible
 from finetune_tui.tui.screens.monitor_hardware import others_words
 from finetune_tui.tui.session import Session
-from finetune_tui.tui.widgets.lines import Line, Span, dim, line, wrap
+from finetune_tui.tui.widgets.lines import Line, Span, dim, fit, line, wrap
 from finetune_tui.tui.widgets.memory_words import band_words
 
 Mark = Literal["good", "warn", "bad"]
@@ -51,17 +51,24 @@ def refusal(found: list[Check]) -> str | None:
     return next((check.words for check in found if check.verdict == "bad"), None)
 
 
-def check_lines(found: list[Check], width: int, most: int = 1) -> list[Line]:
-    """Each check on at most `most` lines, its verdict as a mark and not by colour alone."""
+def check_lines(
+    found: list[Check], width: int, most: int = 1, most_good: int | None = None
+) -> list[Line]:
+    """Each check on at most `most` lines, its verdict as a mark and not by colour alone.
+
+    most_good: of one that is well, where that is to be less.
+    """
     lines: list[Line] = []
     for check in found:
         style = "" if check.verdict == "good" else check.verdict
+        rows = most if most_good is None or check.verdict != "good" else most_good
         texts = wrap(check.words, max(width - 13, 10))
-        if most == 1:
-            texts = [check.words]
+        texts[rows - 1 :] = (
+            [" ".join(texts[rows - 1 :])] if len(texts) > rows else texts[rows - 1 :]
+        )
         mark = Span(f" {_MARKS[check.verdict]} ", check.verdict)
         lines.append(line(mark, dim(f"{check.about:<9}"), Span(texts[0], style)))
-        lines += [line(" " * 12, Span(text, style)) for text in texts[1:most]]
+        lines += [fit(line(" " * 12, Span(text, style)), width) for text in texts[1:]]
     return lines
 
 
@@ -143,11 +150,11 @@ def _machine(session: Session, rehearsal: Rehearsal | None) -> Check:
         others = f" ({others_words(session.gpu)})"
     elif not session.spec.use_cpu and session.reference.kind != "demo":
         why = plain(hardware.gpu_error or "no GPU is usable here", 60)
-        return Check("memory", "bad", f"{why}; d in 4 Train: on the CPU, slowly")
+        return Check("GPU", "bad", f"{why}; d in 4 Train: on the CPU, slowly")
     else:
         where, free, others = "this machine", hardware.memory_available, ""
-    if measured:
-        return _measured_against(measured, where, free, others)
+    if measured and rehearsal:
+        return _measured_against(measured, rehearsal, where, free, others)
     if estimate is None:
         return Check("memory", "warn", "not estimated yet")
     return _estimated_against(session, estimate, where, free, others)
@@ -161,8 +168,12 @@ def _measured(rehearsal: Rehearsal | None, on_gpu: bool) -> int | None:
     return rehearsal.peak_device or rehearsal.peak_reserved
 
 
-def _measured_against(measured: int, where: str, free: int | None, others: str) -> Check:
+def _measured_against(
+    measured: int, rehearsal: Rehearsal, where: str, free: int | None, others: str
+) -> Check:
     needs = f"{size(measured)} measured"
+    if rehearsal.longest_tokens is not None:
+        needs += f" with rows up to {rehearsal.longest_tokens} tokens"
     if free is None:
         return Check("memory", "warn", f"{needs}; how much {where} has free is unknown{others}")
     words = f"{needs}, {where} has {size(free)} free{others}"
@@ -176,7 +187,9 @@ def _measured_against(measured: int, where: str, free: int | None, others: str) 
 def _estimated_against(
     session: Session, estimate: Estimate, where: str, free: int | None, others: str
 ) -> Check:
+    rows, tokens = session.spec.per_device_train_batch_size, session.spec.max_length
     needs = f"{size(estimate.device)} {band_words(estimate.device, estimate.band)}"
+    needs += f" for {rows}×{tokens} tokens"
     says = verdict(estimate, free)
     if says is None or free is None:
         words = f"needs {needs}; how much {where} has free is unknown{others}"
@@ -209,8 +222,10 @@ def _disk_needed(session: Session, rehearsal: Rehearsal | None) -> int:
     """Bytes: the checkpoints that are kept, the one being written beside them, and the result."""
     if rehearsal is not None:
         return rehearsal.disk_needed(session.spec)
+    if not session.trainable:
+        return 0
     checkpoints = session.spec.save_total_limit + 1
-    return session.trainable * (_CHECKPOINT * checkpoints + _RESULT)
+    return session.trainable * (_CHECKPOINT * checkpoints + _RESULT) + SPARE_DISK
 
 
 def _download(reference: ModelReference | None) -> int:

@@ -23,6 +23,7 @@ from finetune_tui.tui.widgets.lines import (
 )
 
 _MOST_BAD = 200
+_BESIDE = 60  # columns in which what is trained has room beside its fields
 
 
 def nothing_yet(width: int) -> list[Line]:
@@ -30,18 +31,21 @@ def nothing_yet(width: int) -> list[Line]:
     texts = (
         "JSONL, JSON, CSV, TSV or Parquet, a folder of them, or hf://datasets/OWNER/NAME:",
         "rows with one of",
-        "  prompt, completion          the completion is trained",
-        "  messages, conversations     the assistant is trained",
-        "  instruction, input, output  the output is trained",
-        "  text                        all of it is trained",
     )
+    fields = (
+        ("prompt, completion", "the completion is trained"),
+        ("messages, conversations", "the assistant is trained"),
+        ("instruction, input, output", "the output is trained"),
+        ("text", "all of it is trained"),
+    )
+    said = [line(f" {part}") for text in texts for part in wrap(text, width - 2)]
+    for names, trained in fields:
+        if width >= _BESIDE:
+            said.append(line(f"   {names:<26}  {trained}"))
+        else:
+            said += [line(f"   {names}"), line(dim(f"     {trained}"))]
     opening = line(" ", key("o", "opens a file, folder or data set", "app.open_data"))
-    said = [line(f" {part}") for text in texts for part in _wrapped(text, width - 2)]
     return [rule(width, ["no data yet"]), *said, (), opening]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return wrap(text, width) if len(text) > width else [text]
 
 
 def not_readable(sources: Sequence[str], error: str, width: int) -> list[Line]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.curves import Curves
-from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.directory import RunDirectory, task_words
 from finetune_tui.core.runs.events import Event, is_ending
 from finetune_tui.core.runs.liveness import Liveness, derived_status
 from finetune_tui.core.runs.reading import Opening
@@ -28,6 +28,7 @@ class Reading:
 
     history: takes the place of the one before, when there is one; events: what came after it. more: look
     again at once. asked: requests that wait to be taken. spec: what was asked, None when it cannot be read.
+    is_gone: there is no such run any more.
     """
 
     history: "History | None"
@@ -38,6 +39,7 @@ class Reading:
     no_resume: str | None
     asked: frozenset[str]
     spec: Spec | None
+    is_gone: bool = False
 
 
 class RunReader:
@@ -68,6 +70,7 @@ class RunReader:
             no_resume=resumable(self.run, now) if ended else None,
             asked=frozenset(kind for kind in _WAITED_FOR if is_asked(self.run, kind)),
             spec=self._read_spec(),
+            is_gone=not self.run.path.exists(),
         )
 
     def _read_spec(self) -> Spec | None:
@@ -216,6 +219,15 @@ class Following:
     @property
     def recoveries(self) -> Sequence[str]:
         return self._history.recoveries
+
+    @property
+    def is_training(self) -> bool:
+        return self.state.task == "train"
+
+    @property
+    def task_words(self) -> str:
+        """`compare r7`; empty for a training."""
+        return task_words(self.state.task, self.state.target)
 
     @property
     def is_alive(self) -> bool:

@@ -162,7 +162,8 @@ class ModelPlace(Place):
         if self.finetune.returning and self.finetune.returning.away:
             words = f"while you were away: {self.finetune.returning.away}"
             lines += [line(" ", Span(each, "accent")) for each in wrap(words, width - 2)]
-        last = self.finetune.returning.last_words if self.finetune.returning else None
+        returning = self.finetune.returning
+        last = (returning.last_words or "none yet") if returning else "looking…"
         for name, words, more, action in (
             (
                 "d",
@@ -171,7 +172,7 @@ class ModelPlace(Place):
                 "model.demo",
             ),
             ("o", "my data", "a JSONL file of text, prompt/completion or messages", "model.data"),
-            ("c", "the last run", last or "none yet", "model.last"),
+            ("c", "the last run", last, "model.last"),
         ):
             start = line("  ", key(name, "", f"app.perform('{action}')"), f"{words:<13}")
             lines.append(line(start, dim(more)))

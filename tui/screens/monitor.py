@@ -9,12 +9,9 @@ from textual.widget import Widget
 
 from finetune_tui.core.files import open_plain
 from finetune_tui.core.hardware import Hardware
-from finetune_tui.core.runs.memory_taken import taken
 from finetune_tui.core.runs.series import X
-from finetune_tui.core.text import duration, plain, size
 from finetune_tui.tui.screens.following import Following
 from finetune_tui.tui.screens.monitor_difference import Before, difference_lines
-from finetune_tui.tui.screens.monitor_hardware import hardware_facts, shares
 from finetune_tui.tui.screens.monitor_lines import (
     hardware_line,
     hardware_name,
@@ -25,22 +22,24 @@ from finetune_tui.tui.screens.monitor_lines import (
     outcome_title,
     pause_lines,
     pause_title,
-    phase_lines,
     progress_line,
-    time_of_day,
 )
 from finetune_tui.tui.screens.monitor_log import read_tail, shown, whole_log
+from finetune_tui.tui.screens.monitor_phases import phase_lines
 from finetune_tui.tui.screens.monitor_samples import sample_lines
-from finetune_tui.tui.widgets.curve import CurveOptions, curve_lines, sparkline
+from finetune_tui.tui.screens.monitor_side import side_lines
+from finetune_tui.tui.screens.monitor_task import task_outcome
+from finetune_tui.tui.widgets.curve import CurveOptions, curve_lines
 from finetune_tui.tui.widgets.finding import matching, pointed_out
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, clip_left, dim, line, rule, wrap
+from finetune_tui.tui.widgets.kept import Kept
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, line, rule
 
 TABS = ("log", "samples", "config", "diff", "output")
+TASK_TABS = ("log", "config", "output")
 _NARROW = 60  # columns below which all is one column
 _WIDE = 100  # columns from which there is a side
 _OUTPUT_TAIL = 64 * 1024  # bytes
 _LEAST_PICTURE = 4  # rows that stay of it over a zoomed panel
-_RECOVERIES = 2  # the newest, told beside the plot
 
 
 class Monitor(Widget):
@@ -69,6 +68,7 @@ class Monitor(Widget):
         self._matches: list[int] = []
         self._match = 0
         self._zoomed = False
+        self._kept = Kept()
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -90,9 +90,16 @@ class Monitor(Widget):
             self.before = None
             self._config = _read_start(following.run.spec_path)
         self._now, self._seen = now, seen
+        if self.tab not in self.tabs:
+            self.show_tab(self.tabs[0])
         if self.tab == "output":
             self._output = read_tail(following.run.log_path)
         self.redraw()
+
+    @property
+    def tabs(self) -> tuple[str, ...]:
+        """A comparison or an export has no samples, and no run before it to be held against."""
+        return TABS if self.following is None or self.following.is_training else TASK_TABS
 
     def redraw(self) -> None:
         self._share_height()
@@ -181,7 +188,7 @@ class Monitor(Widget):
         return panel.words.splitlines()
 
     def next_tab(self, by: int) -> None:
-        self.show_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
+        self.show_tab(self.tabs[(self.tabs.index(self.tab) + by) % len(self.tabs)])
 
     # What is drawn
 
@@ -220,11 +227,11 @@ class Monitor(Widget):
     def _plot(self, following: Following, width: int, room: int, narrow: bool) -> list[Line]:
         if not following.has_steps:
             phases = phase_lines(following, width, self._now)
-            title = "before the first step"
+            title = "before the first step" if following.is_training else following.task_words
             head = [rule(width, [title])]
             return [*head, *phases, *[()] * room][:room]
         if narrow and room < 3:
-            return [rule(width, [outcome_title(following)]), *[()] * (room - 1)]
+            return [*[()] * (room - 1), rule(width, [outcome_title(following)])]
         if narrow:
             return self._curve(following, width, room)
         return [self._plot_rule(width), *self._curve(following, width, room - 1)]
@@ -233,11 +240,16 @@ class Monitor(Widget):
         axis: X = "seconds" if self._time_axis else "step"
         total = following.total_steps if following.is_alive and axis == "step" else None
         end = float(total) if total else None
-        train = following.curves.series("loss").points(axis)
-        train = train.smoothed() if self._smooth else train
-        evals = following.curves.series("eval_loss").points(axis)
         options = CurveOptions(self._log_scale, self._time_axis, end)
-        return curve_lines(train, evals, width, rows, options)
+        losses, evals = (following.curves.series(name) for name in ("loss", "eval_loss"))
+
+        def drawn() -> list[Line]:
+            train = losses.points(axis)
+            train = train.smoothed() if self._smooth else train
+            return curve_lines(train, evals.points(axis), width, rows, options)
+
+        of = (losses, losses.changes, evals, evals.changes, options, self._smooth, width, rows)
+        return list(self._kept.lines("curve", of, drawn))
 
     def _plot_rule(self, width: int) -> Line:
         legend = line(Span("⠒", "accent"), dim(" train"))
@@ -252,7 +264,7 @@ class Monitor(Widget):
     def _middle(self, following: Following, width: int, narrow: bool) -> list[Line]:
         """While it runs the machine, while it waits why, afterwards how it ended."""
         if not following.is_alive:
-            lines = outcome_lines(following, width)
+            lines = task_outcome(following, width) or outcome_lines(following, width)
             return lines if narrow else [rule(width, [outcome_title(following)]), *lines]
         if following.is_paused:
             lines = pause_lines(following, width)
@@ -265,7 +277,7 @@ class Monitor(Widget):
     def _tab_rule(self, width: int) -> Line:
         tabs = [
             line(Span(f"[{name}]" if name == self.tab else name, style, f"show_tab('{name}')"))
-            for name in TABS
+            for name in self.tabs
             for style in ("strong" if name == self.tab else "dim",)
         ]
         return rule(width, tabs, [line(dim(self._where_in_panel()))])
@@ -283,8 +295,8 @@ class Monitor(Widget):
         if following is None:
             return []
         builders: dict[str, Callable[[], Sequence[Line]]] = {
-            "log": lambda: log_lines(following, width),
-            "samples": lambda: sample_lines(following, width),
+            "log": lambda: self._log_lines(following, width),
+            "samples": lambda: sample_lines(following, width, self.size.width >= _WIDE),
             "diff": lambda: difference_lines(following.spec, self.before, width),
             "config": lambda: shown(self._config, "spec.yaml cannot be read"),
             "output": lambda: shown(self._output, "the worker has printed nothing"),
@@ -299,72 +311,15 @@ class Monitor(Widget):
             for at, one in enumerate(lines)
         ]
 
+    def _log_lines(self, following: Following, width: int) -> Sequence[Line]:
+        log = following.curves.log
+        of = (following, len(log), log[-1] if log else None, width)
+        return self._kept.lines("log", of, lambda: log_lines(following, width))
+
     def _side(self, width: int, height: int) -> Sequence[Line]:
         if self.following is None:
             return []
-        return side_lines(self.following, width, height, self._now)
-
-
-def side_lines(following: Following, width: int, height: int, now: float) -> list[Line]:
-    """What a wide terminal has room for: the run's facts and three small plots."""
-    lines = [rule(width, ["run"])]
-    for name, value in _facts(following, now):
-        lines.append(line(dim(f" {name:<9}"), clip_left(value, width - 11)))
-    for recovery in following.recoveries[-_RECOVERIES:]:
-        first, *rest = wrap(recovery, max(width - 2, 10))[:4]
-        lines += [
-            line(Span(f" {first}", "warn")),
-            *(line(Span(f" {each}", "warn")) for each in rest),
-        ]
-    lines += _gpu_lines(following, width)
-    plots = (
-        ("learning rate", "learning_rate"),
-        ("gradient norm", "grad_norm"),
-        ("tokens a second", "tokens_per_second"),
-    )
-    rows = (height - len(lines)) // len(plots)
-    if rows >= 4 and following.has_steps:
-        for title, name in plots:
-            points = following.curves.series(name).points()
-            last = sparkline(points, title, "", width, rows - 1)
-            lines += [rule(width, [last[0]]), *last[1:]]
-            lines.append(())
-    return lines[:height]
-
-
-def _gpu_lines(following: Following, width: int) -> list[Line]:
-    """Whose memory the GPU's is; nothing on a machine without one."""
-    chosen = following.spec.gpus if following.spec else ()
-    lines: list[Line] = []
-    for gpu in hardware_facts(following.curves.hardware, None, chosen)["gpus"]:
-        whose = shares(gpu)
-        if whose:
-            lines.append(rule(width, [f"GPU{gpu.get('index', 0)} memory"]))
-            lines += [line(dim(f" {who:<9}"), words) for who, words in whose]
-    return lines
-
-
-def _facts(following: Following, now: float) -> list[tuple[str, str]]:
-    state, curves = following.state, following.curves
-    start = curves.start or {}
-    facts = [("id", plain(following.run.id)), ("host", plain(state.host or "unknown"))]
-    began = state.started or curves.started
-    if began:
-        facts.append(("started", time_of_day(began, now)))
-    if curves.attempt > 1:
-        facts.append(("attempt", str(curves.attempt)))
-    if isinstance(start.get("dtype"), str):
-        facts.append(("computes", plain(f"{start['dtype']} on {start.get('device', '?')}", 40)))
-    memory = taken(curves.memory or {})
-    if memory:
-        predicted = f" (predicted {size(memory.predicted)})" if memory.predicted else ""
-        facts.append(("memory", f"{size(memory.peak)}{predicted}"))
-    if curves.checkpoint_step is not None:
-        facts.append(("saved", f"checkpoint at step {curves.checkpoint_step}"))
-    if following.is_alive and state.heartbeat:
-        quiet = now - state.heartbeat
-        facts.append(("heard", f"{duration(quiet)} ago" if quiet >= 5 else "just now"))
-    return facts
+        return side_lines(self.following, width, height, self._now, self._kept)
 
 
 def _switch(name: str, words: str, on: bool, click: str) -> Line:

@@ -11,12 +11,13 @@ from finetune_tui.core.runs.memory_taken import taken
 from finetune_tui.core.runs.state import Status
 from finetune_tui.core.runs.words import number as known
 from finetune_tui.core.text import count, duration, percent, plain, size
-from finetune_tui.tui.screens.following import Following, PhaseRow
+from finetune_tui.tui.screens.following import Following
 from finetune_tui.tui.screens.monitor_hardware import (
     hardware_facts,
     hardware_parts,
     hardware_title,
 )
+from finetune_tui.tui.screens.monitor_phases import bar, of_words
 from finetune_tui.tui.widgets.lines import (
     Line,
     Span,
@@ -33,6 +34,7 @@ from finetune_tui.tui.widgets.lines import (
 from finetune_tui.tui.widgets.plot import number
 from finetune_tui.tui.widgets.status_mark import status_span
 
+_ROOMY = 76  # columns in which the next keys have room on one line
 _LOG_STYLES: Mapping[str, str] = {
     "failed": "bad",
     "warning": "warn",
@@ -40,11 +42,6 @@ _LOG_STYLES: Mapping[str, str] = {
     "paused": "warn",
     "finished": "good",
 }
-
-
-def bar(done: float, total: float, width: int) -> tuple[Span, Span]:
-    filled = round(width * min(max(done / total, 0.0), 1.0)) if total > 0 else 0
-    return Span("█" * filled, "accent"), Span("░" * (width - filled), "rule")
 
 
 def time_of_day(seconds: float, now: float | None = None) -> str:
@@ -60,7 +57,11 @@ def name_line(following: Following, width: int) -> Line:
     model = state.model or ""
     shown = PurePath(model).name if model.startswith("/") else model
     left = line(" ", strong(plain(run.short_id, 20)), " ", plain(shown, 40))
-    if state.preset:
+    if not following.is_training:
+        left = line(
+            " ", strong(plain(run.short_id, 20)), f" {following.task_words}", dim(" · "), shown
+        )
+    elif state.preset:
         left = line(left, dim(" · "), state.preset)
     return spread(left, line(_state_span(following), " "), width)
 
@@ -68,7 +69,8 @@ def name_line(following: Following, width: int) -> Line:
 def _state_span(following: Following) -> Span:
     status = following.liveness.status
     if following.is_stopping:
-        return Span("◼ stopping: a checkpoint first", "warn")
+        first = ": a checkpoint first" if following.is_training else ""
+        return Span(f"◼ stopping{first}", "warn")
     if following.is_pausing:
         return Span("‖ pausing after this batch", "warn")
     if following.is_paused:
@@ -77,7 +79,7 @@ def _state_span(following: Following) -> Span:
         return status_span(status, "paused, the machine is free")
     phase = following.phases.current
     if status is Status.RUNNING and phase and phase.name not in ("training", "starting"):
-        return status_span(status, f"{phase.name}{_of(phase)}")
+        return status_span(status, f"{phase.name}{of_words(phase)}")
     return status_span(status, _running(following) if status is Status.RUNNING else None)
 
 
@@ -87,16 +89,6 @@ def _running(following: Following) -> str:
         words += f", attempt {following.curves.attempt}"
     times = len(following.recoveries)
     return words + (f", recovered {times}×" if times else "")
-
-
-def _of(phase: PhaseRow) -> str:
-    return f" {_amounts(phase)}" if phase.done is not None and phase.total else ""
-
-
-def _amounts(phase: PhaseRow) -> str:
-    """`12/40`; of a download `3.1G/5.2G`."""
-    show = size if phase.name == "downloading" else "{:.0f}".format
-    return f"{show(phase.done or 0)}/{show(phase.total or 0)}"
 
 
 def progress_line(following: Following, width: int, now: float) -> Line:
@@ -116,6 +108,9 @@ def progress_line(following: Following, width: int, now: float) -> Line:
 def _times(following: Following, now: float) -> Line:
     state = following.state
     began = state.started or following.curves.started
+    if following.liveness.status is Status.ELSEWHERE:
+        heard = state.heartbeat or following.curves.last_heard
+        return line(dim(f"heard {time_of_day(heard, now)}") if heard else "")
     if not following.is_alive:
         ended = state.ended or following.curves.last_heard
         took = f"{duration(ended - began)} " if began and ended else ""
@@ -175,60 +170,6 @@ def _flowed(parts: Sequence[Line], width: int, rows: int) -> list[Line]:
     return lines + [()] * (rows - len(lines))
 
 
-def phase_lines(following: Following, width: int, now: float) -> list[Line]:
-    """Between start and the first step: each phase with its numbers, and a way out."""
-    rows = [_phase_line(row, following, width, now) for row in following.phases.rows]
-    if not rows:
-        rows = [line(Span(" ▸ ", "accent"), strong("queued      "), dim("waiting for its worker"))]
-    rows += [line(dim(f" · {name}")) for name in following.phases.to_come]
-    if following.is_alive:
-        rows += [
-            (),
-            line(" ", key("S", "stops it", "stop"), "   ", key("q", "leaves: the run goes on")),
-        ]
-    return rows
-
-
-def _phase_line(row: PhaseRow, following: Following, width: int, now: float) -> Line:
-    going_on = row is following.phases.current and following.is_alive
-    ended_here = row is following.phases.rows[-1] and not following.is_alive
-    mark = Span("▸", "accent") if going_on else Span("✗" if ended_here else "✓", "dim")
-    spent = row.spent + (max(now - row.since, 0.0) if going_on and row.since else 0.0)
-    took = f"{spent:.1f}s" if spent < 10 and not going_on else duration(spent)
-    middle = _phase_numbers(row, going_on, min(20, max(width - 40, 4))) or line(
-        dim(_phase_facts(row, following))
-    )
-    name = Span(f"{row.name:<12}", "strong" if going_on else "")
-    return spread(line(" ", mark, " ", name, middle), line(dim(took), " "), width)
-
-
-def _phase_numbers(row: PhaseRow, going_on: bool, bar_width: int) -> Line:
-    if row.done is None or not row.total:
-        return ()
-    numbers = _amounts(row)
-    if row.name == "downloading" and row.words:  # they have the rate, then the file
-        numbers = row.words.partition(":")[0]
-    unit = {"tokenising": " rows", "measuring": " replies", "evaluating": " rows"}.get(row.name, "")
-    if not going_on:
-        return line(dim(f"{_amounts(row).partition('/')[2]}{unit}"))
-    return line(*bar(row.done, row.total, bar_width), " ", numbers, dim(unit))
-
-
-def _phase_facts(row: PhaseRow, following: Following) -> str:
-    start = following.curves.start or {}
-    if row.words:
-        return row.words
-    if row.name == "starting":
-        return f"on {plain(str(start['host']), 30)}" if start.get("host") else ""
-    if row.name == "loading" and known(start.get("parameters")):
-        return f"{count(start['parameters'])} parameters, {plain(str(start.get('dtype')), 12)}"
-    if row.name == "applying" and known(start.get("trainable_parameters")):
-        return f"{count(start['trainable_parameters'])} to train"
-    if row.name == "training":
-        return "the first step takes longest"
-    return ""
-
-
 def pause_title(following: Following) -> str:
     return f"{following.state.phase or 'paused'} at step {following.step}"
 
@@ -249,7 +190,10 @@ def hardware_line(following: Following, seen: Hardware | None, width: int) -> Li
     """GPU (or processor), memory and disk: from the run's last event, else from here."""
     told = following.curves.memory or following.curves.start or {}
     parts = hardware_parts(_facts(following, seen), known(told.get("predicted_device")))
-    return _flowed(parts, width, 1)[0] if parts else line(dim(" nothing measured yet"))
+    if not parts:
+        return line(dim(" nothing measured yet"))
+    whole = _flowed(parts, width, 1)[0]
+    return whole if cells(whole) > 1 else fit(line(" ", parts[0]), width)
 
 
 def hardware_name(following: Following, seen: Hardware | None) -> str:
@@ -269,8 +213,9 @@ def outcome_title(following: Following) -> str:
         return {Status.ELSEWHERE: "on another machine"}.get(status, "cannot be read")
     if following.liveness.is_released:
         return f"paused at step {following.step}, the machine is free"
-    at = f"at step {following.step}" if following.has_steps else "before the first step"
-    return f"why it failed {at}" if status is Status.FAILED else f"{status.value} {at}"
+    at = f" at step {following.step}" if following.has_steps else " before the first step"
+    at = at if following.is_training else ""
+    return f"why it failed{at}" if status is Status.FAILED else f"{status.value}{at}"
 
 
 def outcome_lines(following: Following, width: int) -> list[Line]:
@@ -293,19 +238,20 @@ def _finished(following: Following, width: int) -> list[Line]:
     memory = taken(following.curves.memory or following.curves.ending or {})
     if memory:
         name = "GPU memory" if memory.of == "the GPU" else "memory"
-        beside = f", predicted {size(memory.predicted)}: " if memory.predicted else " at the peak"
+        beside = f", predicted {memory.predicted_words}: " if memory.predicted else " at the peak"
         told = dim(beside + memory.miss_words)
         lines.append(_fact(name, strong(size(memory.peak)), told, width))
-    keys = (
-        key(
-            "o",
-            f"the same on {'your' if following.state.model == DEMO else 'other'} data",
-            "own_data",
-        ),
+    data = "your" if following.state.model == DEMO else "other"
+    keys = [
+        key("o", f"the same on {data} data", "own_data"),
+        key("C", "compare", "compare"),
+        key("6", "try", "try_run"),
+        key("X", "export", "export"),
         key("Y", "copy path", "copy_path"),
         key("n", "new run", "new_run"),
-    )
-    return lines + _keys(keys, width)
+    ]
+    found = _flowed([line(one, " ") for one in keys], width, 2)
+    return lines + found[: 1 if width >= _ROOMY else 2]
 
 
 def _keys(keys: Sequence[Line], width: int) -> list[Line]:
@@ -355,9 +301,10 @@ def _next_keys(following: Following) -> list[Line]:
     if following.no_resume is None:
         step = following.run.newest_checkpoint_step()
         start = f"resume from step {step}" if step else "start again from step 0"
+        start = start if following.is_training else "go on"
         is_released = following.liveness.is_released
         keys.append(key("p" if is_released else "r", start, "go_on" if is_released else "resume"))
-    else:
+    elif following.liveness.words not in following.no_resume:  # which stands above
         keys.append(line(dim(following.no_resume)))
     output = key("l", "output", "show_tab('output')")
     return [*keys, output, key("n", "new run", "new_run")]
@@ -366,11 +313,7 @@ def _next_keys(following: Following) -> list[Line]:
 def log_lines(following: Following, width: int) -> list[Line]:
     """The story of the run, one event after the other."""
     lines: list[Line] = []
-    before = ""
     for entry in following.curves.log:
-        if entry.text == before:
-            continue  # a phase is told as it begins and as it ends
-        before = entry.text
         at = time_of_day(entry.time) if entry.time is not None else "     "
         style = _LOG_STYLES.get(entry.kind, "")
         texts = wrap(entry.text, max(width - 8, 10))

@@ -1,6 +1,9 @@
 """What a person can do with the run that is watched, and with what the monitor shows of it."""
 
+from pathlib import Path
+
 from finetune_tui.core.errors import UserError
+from finetune_tui.core.export.exported import Exported
 from finetune_tui.core.text import plain
 from finetune_tui.tui.editing import lent
 from finetune_tui.tui.paging import page
@@ -11,9 +14,12 @@ from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.screens.run_requests import (
     ask_to_pause,
     ask_to_stop,
+    compare,
     duplicate,
     request,
     resume,
+    show_results,
+    try_run,
 )
 
 
@@ -30,7 +36,7 @@ class MonitorPlace(Place):
 
     def action_stop(self) -> None:
         if self.following:
-            ask_to_stop(self, self.following.run)
+            ask_to_stop(self, self.following.run, self.following.is_training)
 
     def action_pause(self) -> None:
         if self.following:
@@ -50,6 +56,24 @@ class MonitorPlace(Place):
     def action_resume(self) -> None:
         if self.following:
             resume(self, self.following.run)
+
+    def action_compare(self) -> None:
+        if self.following:
+            compare(self, self.following.run)
+
+    def action_results(self) -> None:
+        if self.following:
+            show_results(self, self.following.run)
+
+    async def action_export(self) -> None:
+        from finetune_tui.tui.screens.export import open_export
+
+        if self.following:
+            await open_export(self, self.following.run)
+
+    def action_try_run(self) -> None:
+        if self.following:
+            try_run(self, self.following.run)
 
     async def action_own_data(self) -> None:
         """Other data for these settings; when nothing is open yet, for those of the run itself."""
@@ -93,9 +117,7 @@ class MonitorPlace(Place):
 
     def action_copy_path(self) -> None:
         if self.following:
-            run = self.following.run
-            path = plain(str(run.adapter if run.adapter.exists() else run.path))
-            self.finetune.copy(path)
+            self.finetune.copy(plain(str(_result_of(self.following))))
 
     def action_zoom(self) -> None:
         self.monitor.zoom()
@@ -129,3 +151,10 @@ class MonitorPlace(Place):
             lent(self.finetune, lambda: page(lines, pager))
         except UserError as error:
             self.finetune.say_error(error)
+
+
+def _result_of(following: Following) -> Path:
+    """The adapter, or the folder an export wrote; the run's own where there is neither."""
+    exported = Exported.from_event(following.curves.ending or {})
+    run = following.run
+    return exported.out if exported else run.adapter if run.adapter.exists() else run.path

@@ -1,6 +1,6 @@
 """The overlay: one quantity of up to six runs in one plot, read off with a cursor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -8,11 +8,12 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.timer import Timer
 
+from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.listing import RunFacts
 from finetune_tui.core.runs.series import AXES, X
 from finetune_tui.core.text import plain
 from finetune_tui.tui.actions import Action, ActionGroup
-from finetune_tui.tui.screens.overlay_runs import QUANTITIES, OverlayRun, Seen
+from finetune_tui.tui.screens.overlay_runs import QUANTITIES, OverlayRun
 from finetune_tui.tui.screens.run_requests import open_monitor
 from finetune_tui.tui.screens.runs_view import RunsView, back_key
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, fit, line, rule
@@ -96,9 +97,11 @@ class OverlayView(RunsView):
     def on_mount(self) -> None:
         self._timer = self.set_interval(_LIVE_EVERY, self._read_live, pause=True)
 
-    def show(self, chosen: Sequence[RunFacts]) -> None:
+    def show(
+        self, chosen: Sequence[RunFacts], previewed: Mapping[RunDirectory, OverlayRun]
+    ) -> None:
         """These runs, the first in front; what was read of them before is not read again."""
-        known = {one.run: one for one in self.runs}
+        known = {**previewed, **{one.run: one for one in self.runs}}
         self.runs = []
         for place, facts in enumerate(chosen[:MOST]):
             made = known.get(facts.run) or OverlayRun(facts.run)
@@ -128,17 +131,7 @@ class OverlayView(RunsView):
                 self._read(one)
 
     def _read(self, one: OverlayRun) -> None:
-        if not one.begin_reading():
-            return
-        now = self.services.clock()
-
-        def have_read(seen: Seen) -> None:
-            one.have_read(seen)
-            self._redraw()
-
-        self.finetune.in_thread(
-            lambda: one.reader.read(now), have_read, group=f"overlay {one.run.path}"
-        )
+        one.read(self.finetune, self._redraw)
 
     # Drawing
 

@@ -1,7 +1,8 @@
 """The runs of an overlay: each read beside the screen, and its series as they are wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from finetune_tui.core.runs.curves import Curves
 from finetune_tui.core.runs.directory import RunDirectory
@@ -9,6 +10,9 @@ from finetune_tui.core.runs.events import EventReader
 from finetune_tui.core.runs.reading import skim
 from finetune_tui.core.runs.series import AXES, NO_POINTS, Points, X
 from finetune_tui.core.runs.state import Status
+
+if TYPE_CHECKING:
+    from finetune_tui.tui.app import FinetuneApp
 
 QUANTITIES: Mapping[str, str] = {
     "loss": "loss",
@@ -55,7 +59,9 @@ class OverlayReader:
 
 
 class OverlayRun:
-    """One run of the plot. place: its glyph and colour. is_hidden: only its legend is shown."""
+    """One run of the plot, which the preview below the list may share. place: its glyph and colour.
+    is_hidden: only its legend is shown.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
@@ -65,18 +71,26 @@ class OverlayRun:
         self.is_read = False
         self.reader = OverlayReader(run)
         self.seen = Seen({})
-        self._is_reading = False
+        self._waiting: list[Callable[[], object]] = []
         self._smoothed: dict[tuple[str, X], Points] = {}
 
-    def begin_reading(self) -> bool:
-        """False while the reading before goes on."""
-        was_reading, self._is_reading = self._is_reading, True
-        return not was_reading
+    def read(self, app: "FinetuneApp", then: Callable[[], object]) -> None:
+        """Look at its files beside the screen, once for all who ask meanwhile; then tell each of them."""
+        is_reading = bool(self._waiting)
+        if then not in self._waiting:
+            self._waiting.append(then)
+        if is_reading:
+            return
+        now = app.services.clock()
 
-    def have_read(self, seen: Seen) -> None:
-        self.seen, self.is_read = seen, True
-        self._is_reading = False
-        self._smoothed.clear()
+        def have_read(seen: Seen) -> None:
+            self.seen, self.is_read = seen, True
+            self._smoothed.clear()
+            waiting, self._waiting = self._waiting, []
+            for tell in waiting:
+                tell()
+
+        app.in_thread(lambda: self.reader.read(now), have_read, group=f"curves {id(self)}")
 
     def points(self, quantity: str, axis: X, smooth: bool) -> Points:
         key = (quantity, axis)

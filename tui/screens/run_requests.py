@@ -1,14 +1,22 @@
 """What a person asks of a run, from the monitor and from the list alike: pause, stop, go on, watch."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.duplicate import spec_to_edit
 from finetune_tui.core.runs.queue import QueueItem
+from finetune_tui.core.runs.targets import require_result
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.spec import Spec
+from finetune_tui.core.tuning.task_spec import CompareSpec
 from finetune_tui.tui.screens.ask import AskScreen, ChoiceScreen, Option
 from finetune_tui.tui.screens.place import Place
+
+if TYPE_CHECKING:
+    from finetune_tui.tui.screens.runs import RunsPlace
 
 _PAUSES = (
     Option("h", "hold", "memory and GPU are kept; goes on at once"),
@@ -39,14 +47,16 @@ def ask_to_pause(place: Place, run: RunDirectory) -> None:
     place.app.push_screen(ChoiceScreen(f"Pause {plain(run.short_id)}?", _PAUSES), answered)
 
 
-def ask_to_stop(place: Place, run: RunDirectory) -> None:
-    """The only question before something ends: stop with a checkpoint."""
+def ask_to_stop(place: Place, run: RunDirectory, is_training: bool = True) -> None:
+    """The only question before something ends: stop, of a training with a checkpoint."""
 
     def answered(yes: bool | None) -> None:
         if yes:
             request(place, run, "stop")
 
     explanation = "It writes a checkpoint first; r goes on from there."
+    if not is_training:
+        explanation = "It ends after what it is at; r starts it again."
     place.app.push_screen(
         AskScreen(f"Stop {plain(run.short_id)}?", explanation, "stop it"), answered
     )
@@ -68,9 +78,23 @@ def ask_to_delete(place: Place, runs: Sequence[RunDirectory], agreed: Callable[[
 
 
 def duplicate(place: Place, run: RunDirectory, show: str = "train") -> None:
-    """What a run was asked, as the spec in Train, to be changed and started again; shows that place."""
+    """What a run was asked, as the spec in Train, to be changed and started again; shows that place.
 
-    def found(spec: Spec) -> None:
+    Of a comparison its sheet is shown.
+    """
+
+    def read() -> Spec | CompareSpec:
+        is_comparison = run.state().task == "compare"
+        return _comparison(run)[1] if is_comparison else spec_to_edit(run)
+
+    async def found(spec: Spec | CompareSpec) -> None:
+        if isinstance(spec, CompareSpec):
+            runs = await _runs_place(place)
+            await runs.show_compare(RunDirectory(Path(spec.run)), spec)
+        else:
+            edit(spec)
+
+    def edit(spec: Spec) -> None:
         from finetune_tui.core.models.resolve import find_model
         from finetune_tui.tui.screens.train import TrainPlace
 
@@ -80,7 +104,69 @@ def duplicate(place: Place, run: RunDirectory, show: str = "train") -> None:
         place.session.monitored = None
         place.finetune.opening.model(reference, spec, show)
 
-    place.finetune.in_thread(lambda: spec_to_edit(run), found, group="duplicate")
+    place.finetune.in_thread(read, found, group="duplicate")
+
+
+def compare(place: Place, run: RunDirectory) -> None:
+    """The sheet before a comparison of a trained run; of a comparison its own settings again."""
+
+    def read() -> tuple[RunDirectory, CompareSpec | None]:
+        of, spec = _comparison(run) if run.state().task == "compare" else (run, None)
+        require_result(of)
+        return of, spec
+
+    async def found(answer: tuple[RunDirectory, CompareSpec | None]) -> None:
+        runs = await _runs_place(place)
+        await runs.show_compare(*answer)
+
+    place.finetune.in_thread(read, found, group="compare")
+
+
+def show_results(place: Place, run: RunDirectory) -> None:
+    """What the comparisons of a trained run found; of a comparison what this one found."""
+
+    def read() -> tuple[RunDirectory, str | None]:
+        if run.state().task == "compare":
+            return _comparison(run)[0], run.short_id
+        return run, None
+
+    async def found(answer: tuple[RunDirectory, str | None]) -> None:
+        runs = await _runs_place(place)
+        await runs.show_comparison(*answer)
+
+    place.finetune.in_thread(read, found, group="results")
+
+
+def try_run(place: Place, run: RunDirectory) -> None:
+    """Talk with a trained run in Try; of one without a result Try itself, and why not."""
+    from finetune_tui.tui.screens.trying import open_try
+
+    async def found(_: None) -> None:
+        await open_try(place, run)
+
+    async def failed(error: UserError) -> None:
+        await place.finetune.action_show_place("try")
+        place.finetune.say_error(error)
+
+    place.finetune.in_thread(lambda: require_result(run), found, "try", failed)
+
+
+def _comparison(run: RunDirectory) -> tuple[RunDirectory, CompareSpec]:
+    """Which run a comparison compares, and its settings. Raises UserError."""
+    spec = run.task_spec()
+    if not isinstance(spec, CompareSpec):
+        raise UserError(f"{plain(run.short_id, 60)} is no comparison", where=str(run.spec_path))
+    return RunDirectory(Path(spec.run)), spec
+
+
+async def _runs_place(place: Place) -> "RunsPlace":
+    """Brought to the front."""
+    from finetune_tui.tui.screens.runs import RunsPlace  # whose views ask the same things of runs
+
+    await place.finetune.action_show_place("runs")
+    runs = place.finetune.place
+    assert isinstance(runs, RunsPlace)
+    return runs
 
 
 def queue_up(place: Place, spec: Spec) -> None:

@@ -7,7 +7,9 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.listing import RunFacts
+from finetune_tui.core.tuning.task_spec import CompareSpec
 from finetune_tui.tui.actions import Action
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.screens.runs_actions import PLACE_ACTIONS
@@ -19,6 +21,9 @@ from finetune_tui.tui.screens.runs_view import RunsView
 _VIEWS: Mapping[str, tuple[str, str]] = {
     "curves": ("overlay", "OverlayView"),
     "difference": ("run_difference", "DifferenceView"),
+    "compare": ("compare_sheet", "CompareView"),
+    "comparison": ("comparison", "ComparisonView"),
+    "export": ("export", "ExportView"),
     "queue": ("queue", "QueueView"),
     "bin": ("run_bin", "BinView"),
     "on_end": ("on_end", "OnEndView"),
@@ -113,7 +118,7 @@ class RunsPlace(Place):
 
         view = await self.view("curves")
         assert isinstance(view, OverlayView)
-        view.show(chosen)
+        view.show(chosen, self._list.preview.known)
 
     async def show_difference(self, chosen: Sequence[RunFacts]) -> None:
         from finetune_tui.tui.screens.run_difference import DifferenceView
@@ -121,3 +126,19 @@ class RunsPlace(Place):
         view = await self.view("difference")
         assert isinstance(view, DifferenceView)
         view.show(chosen[0], chosen[1])
+
+    async def show_compare(self, run: RunDirectory, spec: CompareSpec | None = None) -> None:
+        """The sheet before a comparison of this trained run. spec: to begin with."""
+        from finetune_tui.tui.screens.compare_sheet import CompareView
+
+        view = await self.view("compare")
+        assert isinstance(view, CompareView)
+        view.open(run, spec)
+
+    async def show_comparison(self, run: RunDirectory, name: str | None = None) -> None:
+        """What the comparisons of this trained run found, the one of a name or the newest in front."""
+        from finetune_tui.tui.screens.comparison import ComparisonView
+
+        view = await self.view("comparison")
+        assert isinstance(view, ComparisonView)
+        view.open(run, name)

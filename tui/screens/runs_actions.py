@@ -18,12 +18,23 @@ PLACE_ACTIONS: tuple[Action, ...] = (
 )
 
 LIST_ACTIONS: tuple[Action, ...] = (
-    _list("open", "enter l right", "open", "watch this run in Train", "", True, "enter"),
+    _list(
+        "open",
+        "enter l right",
+        "open",
+        "watch this run in Train; of a comparison that finished, what it found",
+        footer=True,
+        shown="enter",
+    ),
     _list("mark", "space", "mark", "mark this run, or not", footer=True),
     _list("curves", "c", "curves", "the curves of the marked runs, or of this one", footer=True),
     _list(
         "difference", "D", "difference", "what two marked runs were asked differently", footer=True
     ),
+    _list("compare", "C", "compare…", "base against tuned on the same rows", footer=True),
+    _list("results", "R", "results", "what its comparisons found, row by row", footer=True),
+    _list("export", "x", "export…", "its result in a folder of its own, or on the Hub"),
+    _list("try_run", "6", "try", "talk with this run in Try"),
     _list("filter", "slash", "filter", "show only runs with these words", footer=True),
     _list("resume", "r", "resume", "go on from its newest checkpoint", footer=True),
     _list("pause", "p", "pause…", "hold it, or let it go with a checkpoint", footer=True),
@@ -36,6 +47,7 @@ LIST_ACTIONS: tuple[Action, ...] = (
         footer=True,
         shown="X",
     ),
+    _list("watch", "w", "watch", "its monitor in Train, also when it has a result to show"),
     _list("stop", "S", "stop…", "stop it after this step, with a checkpoint"),
     _list("mark_range", "v", "range", "mark all from here to where you move"),
     _list("sort", "s", "sort", "sort by the next column"),
@@ -60,7 +72,7 @@ LABELLING = frozenset({"name", "note", "tags", "archive"})
 
 OF_A_RUN = frozenset(
     {
-        *("open", "mark", "curves", "mark_range"),
+        *("open", "watch", "mark", "curves", "mark_range"),
         *("duplicate", "delete", "copy", "copy_path"),
         *LABELLING,
     }

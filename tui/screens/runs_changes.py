@@ -40,7 +40,7 @@ class History:
             self._past.append(change)
             del self._past[:-_MOST]
             self._future.clear()
-            self._place.finetune.say(f"{change.words}; u takes it back")
+            self._place.finetune.say(f"{change.words}; u takes this back")
 
         self._work(change.do, done)
 

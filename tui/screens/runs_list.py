@@ -10,31 +10,14 @@ from textual.timer import Timer
 
 from finetune_tui.core.runs.arranging import FILTER_HELP, SORTS, Filter, arrange
 from finetune_tui.core.runs.listing import Listing, RunFacts
-from finetune_tui.core.runs.state import Status
-from finetune_tui.core.text import plain
 from finetune_tui.tui.actions import Action
-from finetune_tui.tui.screens.run_requests import (
-    ask_to_delete,
-    ask_to_pause,
-    ask_to_stop,
-    duplicate,
-    open_monitor,
-    resume,
-)
-from finetune_tui.tui.screens.runs_actions import LABELLING, LIST_ACTIONS, OF_A_RUN
-from finetune_tui.tui.screens.runs_changes import Deletion
-from finetune_tui.tui.screens.runs_labels import (
-    archive,
-    ask_more_tags,
-    ask_name,
-    ask_note,
-    ask_tags,
-)
+from finetune_tui.tui.screens.runs_actions import LIST_ACTIONS
+from finetune_tui.tui.screens.runs_doing import RunsInHand
 from finetune_tui.tui.screens.runs_lines import detail_lines, nothing_lines, title_line
 from finetune_tui.tui.screens.runs_preview import Preview
-from finetune_tui.tui.screens.runs_view import RunsView
+from finetune_tui.tui.screens.runs_results import Results
 from finetune_tui.tui.widgets.lines import Line, Lines, rule
-from finetune_tui.tui.widgets.run_table import SORTS_OF, RunTable, header_line
+from finetune_tui.tui.widgets.run_table import SORTS_OF, header_line
 
 _LOOK_EVERY, _NOTICE_EVERY = 1.0, 10.0  # seconds
 _FIRST, _SLICE = 0.05, 0.25  # seconds of reading before the screen shows what is known
@@ -57,7 +40,7 @@ class _Look:
     now: float
 
 
-class RunList(RunsView):
+class RunList(RunsInHand):
     """Reads in slices beside the screen; once all is known only the runs in view, once a second."""
 
     title: ClassVar[str] = "Runs"
@@ -77,10 +60,9 @@ class RunList(RunsView):
         super().__init__(id=id)
         self.filter_text = ""
         self.sort = SORTS[0]
-        self.table = RunTable(id="runs-table")
         self._below = Lines(self._details, id="runs-details")
-        self._preview = Preview(self, self._below.update)
-        self._listing: Listing | None = None
+        self.preview = Preview(self, self._below.update)
+        self._results = Results(self, self._below.update)
         self._look: _Look | None = None
         self._clocks: list[Timer] = []
         self._is_reading = False
@@ -88,7 +70,10 @@ class RunList(RunsView):
 
     def compose(self) -> ComposeResult:
         yield Lines(self._title, id="runs-title")
-        yield Lines(lambda width, _: [header_line(width, self.sort)], id="runs-header")
+        yield Lines(
+            lambda width, _: [header_line(width, self.sort, self.table.needs(width))],
+            id="runs-header",
+        )
         yield self.table
         yield self._below
 
@@ -110,6 +95,7 @@ class RunList(RunsView):
         self._notice_ends()
 
     def on_hidden(self) -> None:
+        self.preview.rest()
         for timer in self._clocks:
             timer.pause()
 
@@ -125,33 +111,6 @@ class RunList(RunsView):
         else:
             return False
         self._redraw()
-        return True
-
-    @property
-    def chosen(self) -> list[RunFacts]:
-        """The marked runs in the order of their marks, else the one under the cursor."""
-        known = self._listing.facts if self._listing else {}
-        marked = [known[run] for run in self.table.marks if run in known]
-        selected = self.table.selected
-        return marked or ([selected] if selected else [])
-
-    def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
-        if not self.is_mounted:
-            return True
-        facts = self.table.selected
-        if action in LABELLING and facts is not None and facts.status is Status.FOREIGN:
-            return False
-        if action in OF_A_RUN:
-            return facts is not None
-        if action == "resume":
-            return facts is not None and not facts.liveness.is_alive and _may_resume(facts)
-        if action == "go_on":
-            return facts is not None and facts.liveness.status is Status.PAUSED
-        if action in ("stop", "pause"):
-            is_alive = facts is not None and facts.liveness.may_be_alive
-            return is_alive and (action == "stop" or not self.check_action("go_on", ()))
-        if action == "difference":
-            return len(self.table.marks) == 2
         return True
 
     # Reading
@@ -200,8 +159,9 @@ class RunList(RunsView):
 
     def _redraw(self) -> None:
         look, selected = self._look, self.table.selected
+        self._results.point(selected)
         if self.size.height >= _TALL:
-            self._preview.point(selected.run if selected else None)
+            self.preview.point(selected.run if selected and selected.is_training else None)
         self.set_class(look is not None and look.is_complete and not look.shown, "-empty")
         for shown in self.query(Lines):
             shown.update()
@@ -220,9 +180,13 @@ class RunList(RunsView):
         if facts is not None and look is not None:
             where = f"{self.table.cursor + 1} of {len(look.shown)}"
             own = _DETAILS + (width < _NARROW)
-            lines = detail_lines(facts, width, min(height, own), where, look.now)
+            found = self._results.words
+            lines = detail_lines(facts, width, min(height, own), where, look.now, found)
             room = height - len(lines)
-            return [*lines, *(self._preview.lines(width, room) if room >= _LEAST_PREVIEW else [])]
+            if room < _LEAST_PREVIEW:
+                return lines
+            shown = self.preview if facts.is_training else self._results
+            return [*lines, *shown.lines(width, room)]
         if look is None or not look.is_complete:
             return []
         return nothing_lines(width, look.total, self.filter_text)
@@ -290,72 +254,6 @@ class RunList(RunsView):
         self._redraw()
         self.look()
 
-    # What is done with runs
-
-    async def action_open(self) -> None:
-        if self.table.selected:
-            await open_monitor(self, self.table.selected.run)
-
-    async def action_curves(self) -> None:
-        await self.runs_place.show_curves(self.chosen)
-
-    async def action_difference(self) -> None:
-        await self.runs_place.show_difference(self.chosen)
-
-    def action_resume(self) -> None:
-        if self.table.selected:
-            resume(self, self.table.selected.run)
-
-    def action_go_on(self) -> None:
-        self.action_resume()
-
-    def action_pause(self) -> None:
-        if self.table.selected:
-            ask_to_pause(self, self.table.selected.run)
-
-    def action_stop(self) -> None:
-        if self.table.selected:
-            ask_to_stop(self, self.table.selected.run)
-
-    def action_duplicate(self) -> None:
-        if self.table.selected:
-            duplicate(self, self.table.selected.run)
-
-    def action_delete(self) -> None:
-        runs = [facts.run for facts in self.chosen]
-
-        def agreed() -> None:
-            self.table.marks.clear()
-            self.runs_place.history.make(Deletion(self.services.home, runs))
-
-        if runs:
-            ask_to_delete(self, runs, agreed)
-
-    def action_archive(self) -> None:
-        archive(self, self.chosen)
-
-    def action_name(self) -> None:
-        if self.table.selected:
-            ask_name(self, self.table.selected)
-
-    def action_note(self) -> None:
-        if self.table.selected:
-            ask_note(self, self.table.selected)
-
-    def action_tags(self) -> None:
-        if self.table.marks:
-            ask_more_tags(self, self.chosen)
-        elif self.table.selected:
-            ask_tags(self, self.table.selected)
-
-    def action_copy(self) -> None:
-        if self.table.selected:
-            self.finetune.copy(self.table.selected.id)
-
-    def action_copy_path(self) -> None:
-        if self.table.selected:
-            self.finetune.copy(plain(str(self.table.selected.run.path)))
-
     async def on_lines_clicked(self, message: Lines.Clicked) -> None:
         message.stop()
         if message.action:
@@ -365,11 +263,3 @@ class RunList(RunsView):
             self.action_move(message.index - self.table.cursor)
             if again:
                 await self.action_open()
-
-
-def _may_resume(facts: RunFacts) -> bool:
-    not_here = (
-        *(Status.FINISHED, Status.ELSEWHERE, Status.BROKEN),
-        *(Status.PAUSED, Status.FOREIGN, Status.NEWER),
-    )
-    return facts.status not in not_here

@@ -1,11 +1,11 @@
 """The loss of the run under the cursor, below the list where there is room: read when the cursor rests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from textual.timer import Timer
 
 from finetune_tui.core.runs.directory import RunDirectory
-from finetune_tui.tui.screens.overlay_runs import OverlayRun, Seen
+from finetune_tui.tui.screens.overlay_runs import OverlayRun
 from finetune_tui.tui.screens.place import Place
 from finetune_tui.tui.widgets.curve import curve_lines
 from finetune_tui.tui.widgets.lines import Line
@@ -24,6 +24,11 @@ class Preview:
         self._known: dict[RunDirectory, OverlayRun] = {}
         self._timer: Timer | None = None
 
+    @property
+    def known(self) -> Mapping[RunDirectory, OverlayRun]:
+        """What was read of the runs that were under the cursor."""
+        return self._known
+
     def point(self, run: RunDirectory | None) -> None:
         """Show this run; one that lives is read again each time."""
         known = self._known.get(run) if run else None
@@ -35,6 +40,11 @@ class Preview:
             self._timer.stop()
         self._timer = self._view.set_timer(_REST, self._read)
 
+    def rest(self) -> None:
+        """Begin to read nothing more, for nobody looks."""
+        if self._timer:
+            self._timer.stop()
+
     def _read(self) -> None:
         run = self._run
         if run is None:
@@ -43,17 +53,7 @@ class Preview:
         self._known[run] = one  # the newest last
         for oldest in list(self._known)[:-_KEPT]:
             del self._known[oldest]
-        if not one.begin_reading():
-            return
-        now = self._view.services.clock()
-
-        def have_read(seen: Seen) -> None:
-            one.have_read(seen)
-            self._changed()
-
-        self._view.finetune.in_thread(
-            lambda: one.reader.read(now), have_read, f"preview {run.path}"
-        )
+        one.read(self._view.finetune, self._changed)
 
     def lines(self, width: int, height: int) -> list[Line]:
         """Exactly `height` lines."""

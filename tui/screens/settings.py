@@ -20,7 +20,7 @@ from finetune_tui.tui.widgets.settings_form import SettingsForm
 
 _WIDE = 100  # columns from which the checks stand beside the form
 _HEADING = "before you start"
-_LEAST_FORM = 8  # rows that stay for the settings
+_LEAST_FORM, _ROOMY_FORM = 8, 12  # rows that stay for the settings
 
 
 class SettingsView(Widget):
@@ -83,7 +83,16 @@ class SettingsView(Widget):
 
     def _check_lines(self, width: int, height: int) -> Sequence[Line]:
         tall = self.has_class("-wide")
-        lines = [rule(width, [_HEADING]), *check_lines(self._checks, width, 3 if tall else 1)]
+        if tall:
+            return self._all_lines(width, height, tall, check_lines(self._checks, width, 3))
+        for form, most in ((_ROOMY_FORM, (2, 2)), (_LEAST_FORM, (2, 1)), (0, (1, 1))):
+            lines = self._all_lines(width, height, tall, check_lines(self._checks, width, *most))
+            if len(lines) <= max(self.size.height - form, 7):
+                break
+        return lines
+
+    def _all_lines(self, width: int, height: int, tall: bool, checks: Sequence[Line]) -> list[Line]:
+        lines = [rule(width, [_HEADING]), *checks]
         lines += [()] if tall else []
         can_start = refusal(self._checks) is None
         lines += next_lines(self._foresight, can_start, self._watched, width)

@@ -9,6 +9,7 @@ from textual.widgets import ContentSwitcher
 from finetune_tui.core.data.report import DataReport
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.runs.directory import RunDirectory
+from finetune_tui.core.runs.state import Status
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.tui.actions import Action
@@ -29,6 +30,10 @@ from finetune_tui.tui.screens.train_rehearsal import Rehearsing
 from finetune_tui.tui.widgets.lines import Lines
 from finetune_tui.tui.widgets.settings_form import SettingsForm
 from finetune_tui.tui.widgets.status import StatusLine
+
+_OF_TRAININGS = frozenset(
+    {"pause", "release", "checkpoint", "own_data", "toggle_log", "toggle_smooth", "toggle_time"}
+)
 
 
 class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
@@ -119,6 +124,17 @@ class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
             return False
         if action == "go_on":
             return following.may_go_on
+        if action in _OF_TRAININGS and not following.is_training:
+            return False
+        if action == "try_run":
+            return following.is_training and not following.is_alive
+        if action == "export":
+            return not following.is_alive and following.state.task in ("train", "export")
+        if action == "results" and not following.is_training:
+            is_over = following.liveness.status is Status.FINISHED
+            return is_over and following.state.task == "compare"
+        if action in ("compare", "results"):
+            return not following.is_alive and following.state.task in ("train", "compare")
         if action == "pause":
             is_waiting = following.is_paused or following.may_go_on
             return self._is_possible("stop") and not is_waiting
@@ -164,6 +180,9 @@ class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
         def apply(reading: Reading) -> None:
             if following is not self.following:
                 return
+            if reading.is_gone:
+                self._leave_deleted(following.run)
+                return
             following.apply(reading)
             if reading.more:
                 self.call_later(self._read_on, following, reader)
@@ -172,6 +191,12 @@ class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
                 self._have_caught_up()
 
         self.finetune.in_thread(lambda: reader.read(self.services.clock()), apply, group="follow")
+
+    def _leave_deleted(self, run: RunDirectory) -> None:
+        self.following = self._reader = self.session.monitored = None
+        self._is_reading = False
+        self.show_settings()
+        self.finetune.say(f"{plain(run.short_id)} was deleted; it may be in the bin of 5 Runs")
 
     def _have_caught_up(self) -> None:
         self._show()
@@ -212,6 +237,12 @@ class TrainPlace(ChoosingPlace, MonitorPlace, can_focus=True):
     @property
     def form(self) -> SettingsForm:
         return self.query_one(SettingsForm)
+
+    def go_to_setting(self, name: str) -> None:
+        """Bring the settings to the front, this one under the cursor."""
+        self.show_settings()
+        self.form.go_to(name)
+        self.focus()
 
     def action_edit(self) -> None:
         self.form.edit()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from finetune_tui.core.runs.pace import Prediction
 from finetune_tui.core.runs.rehearsal import Rehearsal, RehearsalCancelled
 from finetune_tui.core.text import duration, plain, size
 from finetune_tui.core.tuning.spec import Spec
-from finetune_tui.tui.widgets.lines import Line, Span, cells, dim, key, line, rule, wrap
+from finetune_tui.tui.widgets.lines import Line, Span, dim, flowed, key, line, rule, wrap
 
 if TYPE_CHECKING:
     from finetune_tui.tui.screens.place import Place
@@ -146,18 +146,6 @@ def next_lines(
     keys += [key("w", f"watch {watched}", "watch")] if watched else []
     words = time_words(foresight.prediction) if foresight.prediction else ""
     return flowed([*keys, line(dim(words))] if words else keys, width)
-
-
-def flowed(parts: Sequence[Line], width: int) -> list[Line]:
-    """Side by side, on as many lines as it takes."""
-    lines = [line(" ", parts[0])]
-    for part in parts[1:]:
-        longer = line(lines[-1], "   ", part)
-        if cells(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(line(" ", part))
-    return lines
 
 
 def rehearsal_lines(

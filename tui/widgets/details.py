@@ -8,7 +8,7 @@ from finetune_tui.core.text import count, plain
 from finetune_tui.core.tuning.modes import Mode
 from finetune_tui.core.tuning.selection import refusal, with_roles_along
 from finetune_tui.tui.changes import short_names
-from finetune_tui.tui.widgets.lines import Line, Span, dim, line, strong, wrap
+from finetune_tui.tui.widgets.lines import Line, Span, cells, dim, line, strong, wrap
 from finetune_tui.tui.widgets.tree_figures import Figures
 from finetune_tui.tui.widgets.tree_shape import Row, TreeShape
 
@@ -23,7 +23,7 @@ _CONTAINERS = {
 def details_lines(row: Row, shape: TreeShape, figures: Figures, width: int) -> list[Line]:
     """Name, mnemonic, what it does, its place in the pipeline, its full name, what LoRA adds."""
     module = shape.module(row)
-    lines = [title_line(row, module), *mode_lines(row, shape, figures)]
+    lines = [title_line(row, module), *mode_lines(row, shape, figures, width)]
     lines += [line(words) for text in _about(row, module, shape) for words in wrap(text, width)]
     picture = pipeline_line(_stages(row, shape))
     if picture:
@@ -33,7 +33,7 @@ def details_lines(row: Row, shape: TreeShape, figures: Figures, width: int) -> l
     return lines
 
 
-def mode_lines(row: Row, shape: TreeShape, figures: Figures) -> list[Line]:
+def mode_lines(row: Row, shape: TreeShape, figures: Figures, width: int) -> list[Line]:
     """The modes this row can have, for the mouse; the present one in brackets. With LoRA the rank too."""
     now = figures.mode(row)
     possible = [mode for mode in _SETTABLE if shape.targets(row, mode)]
@@ -45,9 +45,12 @@ def mode_lines(row: Row, shape: TreeShape, figures: Figures) -> list[Line]:
         spans.append(
             Span(f"[{mode}]" if at else f" {mode} ", "accent" if at else "", f"mode({mode})")
         )
-    if now.mode is Mode.LORA and not now.mixed:
-        spans += [dim("  rank"), Span(" ½ ", "accent", "rank(-1)"), Span("×2", "accent", "rank(1)")]
-    return [line(*spans)]
+    modes = line(*spans)
+    if now.mode is not Mode.LORA or now.mixed:
+        return [modes]
+    rank = line(dim("rank"), Span(" ½ ", "accent", "rank(-1)"), Span("×2", "accent", "rank(1)"))
+    whole = line(modes, "  ", rank)
+    return [whole] if cells(whole) <= width else [modes, line(" " * len("mode "), rank)]
 
 
 def title_line(row: Row, module: Module) -> Line:

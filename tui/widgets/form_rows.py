@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.fields import Field
 from finetune_tui.core.tuning.schedule import steps_of, total_steps
@@ -57,10 +59,19 @@ _ELSEWHERE = frozenset({"task", "model_name_or_path", "preset", "modules"})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A heading (no field) or a setting."""
+    """A heading (no field), a setting, or a button: words for what `enter` does there.
+
+    path: names of files complete while one types.
+    """
 
     title: str
     field: Field | None = None
+    button: str = ""
+    path: bool = False
+
+    @property
+    def is_heading(self) -> bool:
+        return self.field is None and not self.button
 
 
 def rows() -> list[Row]:
@@ -79,7 +90,7 @@ def moved(of: Sequence[Row], cursor: int, by: int) -> int:
     at = cursor
     for _ in range(abs(by)):
         ahead = at + step
-        while 0 <= ahead < len(of) and of[ahead].field is None:
+        while 0 <= ahead < len(of) and of[ahead].is_heading:
             ahead += step
         if not 0 <= ahead < len(of):
             break
@@ -87,12 +98,12 @@ def moved(of: Sequence[Row], cursor: int, by: int) -> int:
     return at
 
 
-def value_words(spec: Spec, name: str) -> str:
+def value_words(spec: object, name: str) -> str:
     """A value as a person writes it: '2e-4', 'yes', 'train.jsonl +1', '–' for nothing."""
     return _words(getattr(spec, name))
 
 
-def edit_text(spec: Spec, name: str) -> str:
+def edit_text(spec: object, name: str) -> str:
     """What an input starts with."""
     value = getattr(spec, name)
     if isinstance(value, tuple):
@@ -119,13 +130,14 @@ def help_words(spec: Spec, field: Field, rows: int | None = None) -> str:
         return f"{steps_of(spec.warmup_steps, total)} of {total} steps; {field.help}"
     if field.name in ("eval_steps", "save_steps") and getattr(spec, field.name):
         every = min(steps_of(getattr(spec, field.name), total), total)
-        return f"every {every} of {total} steps; {field.help}"
+        how = f"every {every} of {total} steps" if every > 1 else f"at each of {total} steps"
+        return f"{how}; {field.help}"
     return field.help
 
 
 def reason_words(field: Field) -> str:
     """The default with its reason."""
-    return f"default {_words(field.default)}: {field.why}"
+    return f"default {_words(field.default)}" + (f": {field.why}" if field.why else "")
 
 
 def scale(spec: Spec) -> float:
@@ -144,17 +156,29 @@ def limits(field: Field) -> str:
         low = f" from {field.minimum:.12g}" if math.isfinite(field.minimum) else ""
         high = f" to {field.maximum:.12g}" if math.isfinite(field.maximum) else ""
         return what + low + high
+    if field.kind == "names" and field.choices:
+        return f"of {', '.join(field.choices)}; several separated by commas"
     return "names, separated by commas" if field.kind in ("files", "names") else "text"
 
 
 def form_line(
     spec: Spec, row: Row, width: int, under_cursor: bool, rows: int | None = None
 ) -> Line:
-    """One row: the name, its value, the rule of thumb."""
+    """One row of the settings: the name, its value, the rule of thumb."""
+    about = help_words(spec, row.field, rows) if row.field else ""
+    return field_line(spec, row, width, under_cursor, about)
+
+
+def field_line(values: object, row: Row, width: int, under_cursor: bool, about: str) -> Line:
+    """One row of any form. values: with an attribute for each field; about: the words beside this one."""
+    if row.button:
+        words = Span(f" {row.button} ", "cursor" if under_cursor else "key")
+        space = " " * max(NAME - 3 - len(row.button), 2)
+        return fit(line(" ", words, space if width > 2 * NAME else "  ", dim(about)), width)
     if row.field is None:
         return rule(width, [line(dim(row.title))])
-    changed = getattr(spec, row.field.name) != row.field.default
-    value = clip_left(value_words(spec, row.field.name), VALUE - 1)
+    changed = getattr(values, row.field.name) != row.field.default
+    value = clip_left(value_words(values, row.field.name), VALUE - 1)
     name_width = min(NAME, max(width - VALUE - 2, 8))
     if under_cursor:
         text = line(
@@ -166,7 +190,15 @@ def form_line(
     room = width - name_width - VALUE
     if room <= 8:
         return fit(text, width)
-    return (*text, *fit(line(dim(help_words(spec, row.field, rows))), room))
+    return (*text, *fit(line(dim(_whole_parts(about, room))), room))
+
+
+def _whole_parts(about: str, room: int) -> str:
+    """As many of the parts between `;` as fit; all of it stands below the form."""
+    parts = about.split("; ")
+    while len(parts) > 1 and cell_len("; ".join(parts)) > room:
+        parts.pop()
+    return "; ".join(parts)
 
 
 def _words(value: object) -> str:

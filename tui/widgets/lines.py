@@ -13,6 +13,7 @@ from rich.style import Style
 from textual import events
 from textual.geometry import Region, Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -109,6 +110,18 @@ def wrap(text: str, width: int) -> list[str]:
     return [*lines, current]
 
 
+def flowed(parts: Sequence[Line], width: int, gap: int = 3) -> list[Line]:
+    """Side by side, on as many lines as it takes."""
+    lines: list[Line] = []
+    for part in parts:
+        longer = line(lines[-1], " " * gap, part) if lines else ()
+        if lines and cells(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(line(" ", part))
+    return lines
+
+
 def rule(width: int, left: Iterable["str | Line"], right: Iterable["str | Line"] = ()) -> Line:
     """`─title─part────────right──`: a heading that costs one row. The right gives way first."""
     start = _on_rule(left)
@@ -171,6 +184,9 @@ class Lines(ScrollView):
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{name}" for name in STYLES}
 
+    # How many lines there are says how far one can scroll; nothing beside this moves with it.
+    virtual_size = Reactive(Size(0, 0), repaint=False)
+
     class Clicked(Message):
         """A line was clicked. action: of the span under the mouse, or empty."""
 
@@ -192,6 +208,7 @@ class Lines(ScrollView):
         self.follow = follow
         self._build = build or _nothing
         self._lines: list[Line] = []
+        self._made_of: Sequence[Line] = ()
         self._made_for: tuple[int, int] | None = None
 
     @property
@@ -214,9 +231,14 @@ class Lines(ScrollView):
     def remake(self) -> None:
         """Make the lines for the present size, and send to the terminal what changed."""
         width, height = self.size.width, self.size.height
+        built = self._build(width, height)
+        # A list may be another inside; a tuple that is the same one shows nothing new.
+        is_same = isinstance(built, tuple) and built and built is self._made_of
+        if is_same and self._made_for == (width, height):
+            return
         shown = self._made_for[1] if self._made_for else 0
-        self._made_for = (width, height)
-        new = [fit(one, width) for one in self._build(width, height)]
+        self._made_for, self._made_of = (width, height), built
+        new = [fit(one, width) for one in self._hinted(built)]
         old, self._lines = self._lines, new
         at_end = self.follow and self.scroll_offset.y >= len(old) - shown
         if len(new) != len(old):
@@ -225,9 +247,17 @@ class Lines(ScrollView):
             self.scroll_to(y=len(new) - height, animate=False, force=True, immediate=True)
         self._redraw(old, new)
 
+    def _hinted(self, lines: Sequence[Line]) -> Sequence[Line]:
+        """With a person's own keys in place of those that are written there."""
+        keymap = getattr(self.app, "keymap", None)
+        return [keymap.hinted(one, self) for one in lines] if keymap else lines
+
     def line_at(self, index: int) -> Line:
         """One line, nothing beyond the last."""
         return self._lines[index] if index < len(self._lines) else ()
+
+    def watch_virtual_size(self, size: Size) -> None:
+        self._scroll_update(size)
 
     def reveal(self, row: int) -> None:
         """Scroll as little as needed to have this line in view."""

@@ -14,7 +14,7 @@ from textual.strip import Strip
 from finetune_tui.core.models.manifest import Module
 from finetune_tui.core.models.roles import Role
 from finetune_tui.core.text import count, plain
-from finetune_tui.tui.widgets.lines import Line, Lines, Span, fit, line
+from finetune_tui.tui.widgets.lines import Line, Lines, Span, dim, fit, line
 from finetune_tui.tui.widgets.status import NARROW
 from finetune_tui.tui.widgets.tree_figures import Figures, ModeWord
 from finetune_tui.tui.widgets.tree_rows import Rows
@@ -140,6 +140,9 @@ def _shape(row: Row, module: Module) -> str:
     return f"×{len(row.names)}" if len(row.names) > 1 else ""
 
 
+_NOTHING = "no model open: 1 chooses one"
+
+
 class ModuleTree(Lines, can_focus=True):
     """Rows under a fixed header. The place moves and changes; this draws and tells of the mouse.
 
@@ -249,7 +252,7 @@ class ModuleTree(Lines, can_focus=True):
         """What stands in this line of the widget, and the style that lies under it."""
         index = self.scroll_offset.y + y - 1
         if self.rows is None or self._figures is None:
-            return (), ""
+            return (line(" ", dim(_NOTHING)) if y == 1 else ()), ""
         if y == 0:
             return header(self._columns()), ""
         if index >= len(self.rows.rows):

@@ -6,6 +6,8 @@ from textual.geometry import Region, Size
 
 from finetune_tui.tui.widgets.lines import Line, Lines, difference, fit
 
+_SIGNED = 2  # cells from the left edge in which the sign may stand
+
 RowLine = Callable[[int, int], Line]
 """Makes the row of an index for a width in cells."""
 
@@ -57,9 +59,21 @@ class Rows(Lines):
         shown = fit(self._row(index, self.size.width), self.size.width)
         if index != self.cursor:
             return shown
-        return tuple(span._replace(style="cursor") for span in shown)
+        return tuple(span._replace(style="cursor") for span in _pointed_at(shown))
 
     def _follow_count(self) -> None:
         wanted = Size(self.size.width, self.count)
         if self.virtual_size != wanted:
             self.virtual_size = wanted
+
+
+def _pointed_at(row: Line) -> Line:
+    """With a sign where it begins blank, so that the cursor is seen without colours, too."""
+    seen = 0
+    for index, span in enumerate(row):
+        at = span.text[: max(_SIGNED - seen, 0)].find(" ")
+        if at >= 0:
+            signed = span._replace(text=f"{span.text[:at]}▌{span.text[at + 1 :]}")
+            return (*row[:index], signed, *row[index + 1 :])
+        seen += len(span.text)
+    return row

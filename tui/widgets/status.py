@@ -72,7 +72,8 @@ def status_line(session: "Session", width: int = 10_000) -> Line:
         return line(" ", dim("no model open: choose one in 1 Model"))
     title = line(Span(short_title(session.title or ""), "strong"))
     share = percent(session.trainable, session.manifest.parameters)
-    preset, trainable = line(preset_words(session)), line(f"{count(session.trainable)} {share}")
+    preset = line(preset_words(session))
+    trainable = line(f"{count(session.trainable)} {share}") if session.trainable else ()
     precision = line(session.precision.value if session.precision else "")
     memory = verdict_words(session) if session.estimate else ()
     for between in ((preset, precision, trainable), (precision, trainable), (precision,)):

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -102,3 +105,51 @@ def test_a_killed_process_is_said_and_replaced(process: CallProcess) -> None:
     with pytest.raises(WorkFailed, match="ended with code -9"):
         process.call("tokens", TOKENS, kill)
     assert process.call("tokens", TOKENS)["rows"] == 2000
+
+
+_SLOW = """
+import json, sys, threading, time
+request = json.loads(sys.stdin.readline())
+cancelled = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), cancelled.set()), daemon=True).start()
+def say(answer):
+    print(json.dumps({"id": request["id"], **answer}), flush=True)
+for number in range(request["params"]["words"]):
+    say({"progress": {"words": str(number)}})
+    if cancelled.wait(0.25):
+        break
+time.sleep(request["params"]["last"] if cancelled.is_set() else 0)
+say({"result": "stopped" if cancelled.is_set() else "whole"})
+"""
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[CallProcess]:
+    """Tells a word four times a second, and takes its time to end after a cancel."""
+    start = subprocess.Popen
+
+    def slowly(command: list[str], **more: Any) -> Any:
+        return start([sys.executable, "-c", _SLOW], **more)
+
+    monkeypatch.setattr(subprocess, "Popen", slowly)
+    with CallProcess(use_gpu=True, gpus=("GPU-1",)) as process:
+        yield process
+
+
+def test_time_may_count_from_the_last_word(slow: CallProcess) -> None:
+    params = {"words": 10, "last": 0}
+    assert slow.call("slow", params, timeout=1.5, renewed=True) == "whole"
+    slow.close()
+    with pytest.raises(WorkFailed, match="took too long"):
+        slow.call("slow", params, timeout=1.5)
+
+
+def test_one_that_is_cancelled_may_be_given_the_time_to_end(slow: CallProcess) -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    params = {"words": 100, "last": 0.5}
+    assert slow.call("slow", params, cancelled=cancelled, patience=30) == "stopped"
+    slow.close()
+    with pytest.raises(WorkFailed, match="took too long"):
+        slow.call("slow", params | {"last": 60}, cancelled=cancelled, patience=0.5)
+    assert not slow.is_alive

@@ -19,6 +19,7 @@ from finetune_tui.core.runs.events import (
     EventWriter,
     append_event,
     last_ending,
+    last_step,
     parse_event,
     read_events,
 )
@@ -201,3 +202,25 @@ def test_a_long_history_is_read_in_bounded_pieces(events_path: Path) -> None:
         sizes.append(len(events))
     assert sum(sizes) == 100_000
     assert max(sizes) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("events", "step"),
+    [
+        ([], None),
+        (["eval"], None),
+        (["step", "eval", "hardware"], 7),
+        (["step", "resumed", "started"], 3),
+        (["resumed", "step", "failed"], 7),
+        (["step", "recovered"], 3),
+    ],
+)
+def test_the_last_step_is_where_the_file_says_it_went_on(
+    tmp_path: Path, events: list[str], step: int | None
+) -> None:
+    path = tmp_path / "events.jsonl"
+    steps = {"step": 7, "eval": 5, "resumed": 3, "recovered": 3}
+    lines = [{"kind": kind, "step": steps.get(kind), "text": "x" * 500} for kind in events]
+    path.write_text("".join(json.dumps(event) + "\n" for event in lines) + '{"kind": "step", "st')
+    assert last_step(path) == step
+    assert last_step(tmp_path / "none") is None

@@ -38,6 +38,7 @@ from finetune_tui.core.runs.state import Status, write_state
 from finetune_tui.core.runs.untold import expect_end
 from finetune_tui.core.tuning.spec import Spec
 from finetune_tui.core.tuning.spec_file import read_spec, write_spec
+from finetune_tui.core.tuning.task_spec import AnySpec
 
 WAITING, RUNNING, FAILED = ItemStatus.WAITING, ItemStatus.RUNNING, ItemStatus.FAILED
 
@@ -238,11 +239,12 @@ class Bench:
         self.gpus = gpus
         self.runner = Runner(home, self._make, self._begin, lambda: self.gpus)
 
-    def _make(self, home: Path, asked: Spec) -> RunDirectory:
+    def _make(self, home: Path, asked: AnySpec) -> RunDirectory:
         if asked.name == "bad":
             raise UserError("no training data is named", where="train_files")
         if asked.name == "worse":
             raise RuntimeError("a fault")
+        assert isinstance(asked, Spec)
         return create_run(home, write_spec(asked), asked.name or "")
 
     def _begin(self, run: RunDirectory, resume: bool) -> None:

@@ -175,6 +175,6 @@ def test_a_request_for_a_run_that_is_gone(tmp_path: Path) -> None:
 def test_the_summary_has_every_key(run: RunDirectory) -> None:
     summary = json.loads(json.dumps(run.summary()))
     assert set(summary) == {
-        *("id", "model", "preset", "status"),
+        *("id", "task", "target", "model", "preset", "status"),
         *("step", "total_steps", "eval_loss", "created"),
     }

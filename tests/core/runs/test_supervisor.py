@@ -154,15 +154,16 @@ def test_a_run_that_fails_keeps_its_own_words(
 def test_a_killed_worker_is_told_once(
     run: RunDirectory, worker: WorkerCommand, wait_for: WaitFor
 ) -> None:
-    start_run(run, command=worker(WAIT))
-    at = wait_for(at_work)
+    start_run(run, command=worker('append_event(run, "step", step=5)\nbeat()\n' + WAIT))
+    at = wait_for(lambda state: at_work(state) and "step" in kinds(run))
     assert at.worker is not None
     assert run.liveness().is_alive
     os.kill(at.worker.pid, signal.SIGKILL)
     state = wait_for(ended)
     assert (state.status, state.signal, state.exit_code) == (Status.KILLED, 9, None)
+    assert state.step == 5  # as its events say, which are ahead of its heartbeat
     assert state.why == "killed by signal 9 (SIGKILL)"
-    assert kinds(run) == ["started", "failed"]
+    assert kinds(run) == ["started", "step", "failed"]
     assert last(run)["message"] == state.why
     gone(state.supervisor)
     assert run.state() == state

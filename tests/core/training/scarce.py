@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from finetune_tui.core.memory.estimate import Estimate
+from finetune_tui.core.memory.free import Free
 from finetune_tui.core.training import metering, worker
-from finetune_tui.core.training.memory_check import Free, require_memory
+from finetune_tui.core.training.memory_check import require_memory
 
 
 def main() -> int:

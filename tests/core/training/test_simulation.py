@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.memory import verdicts
 from benchmarks.memory_points import POINTS, Point
 from benchmarks.memory_settings import Setting, compare, is_possible, random_settings
-from finetune_tui.core.calls.server import CALLS, Cancelled
+from finetune_tui.core.calls.cancelled import Cancelled
+from finetune_tui.core.calls.server import CALLS
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.memory import costs
 from finetune_tui.core.memory.allocator import replay

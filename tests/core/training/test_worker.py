@@ -26,7 +26,7 @@ from finetune_tui.core.tuning.resolve import selection_of
 from finetune_tui.core.tuning.selection import Selection, trainable_parameters
 from finetune_tui.core.tuning.spec import demo_spec
 
-from .conftest import MakeRun, finish, kinds, losses, maker
+from .conftest import MakeRun, finish, finish_here, kinds, losses, maker
 
 pytestmark = pytest.mark.training
 
@@ -197,6 +197,17 @@ def test_bad_rows_are_named_and_the_others_train(make_run: MakeRun, tmp_path: Pa
     strict = make_run(train_files=[str(tmp_path / "d.jsonl")], strict=True)
     failed = finish(strict)[-1]
     assert failed["where"].endswith("d.jsonl:7")
+
+
+def test_biases_of_a_quantised_base_train(make_run: MakeRun) -> None:
+    run = make_run(preset="bitfit-top-2", load_in_4bit=True)
+    finish_here(run)
+    assert run.trained.exists()
+    assert not run.adapter.exists()
+    before = load_file(demo.MODEL_FOLDER / "model.safetensors")
+    after = load_file(run.trained)
+    assert len(after) == 14  # seven in each of two blocks
+    assert not any(torch.equal(before[name].float(), tensor) for name, tensor in after.items())
 
 
 @pytest.mark.soak

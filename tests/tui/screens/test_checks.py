@@ -91,8 +91,8 @@ def test_data_is_said_with_its_bad_rows(tmp_path: Path) -> None:
 def test_a_real_model_needs_a_gpu_or_the_word_that_none_is_wanted() -> None:
     session = phi()
     session.change_spec(use_cpu=False)
-    assert by_name(session)["memory"].verdict == "bad"
-    assert "d in 4 Train: on the CPU" in by_name(session)["memory"].words
+    assert by_name(session)["GPU"].verdict == "bad"
+    assert "d in 4 Train: on the CPU" in by_name(session)["GPU"].words
     session.change_spec(use_cpu=True)
     assert by_name(session)["memory"].verdict != "bad"
 
@@ -136,6 +136,32 @@ def test_a_folder_without_weights_is_in_the_way(tmp_path: Path) -> None:
     assert by_name(session)["model"].verdict == "good"
 
 
+def test_an_estimate_says_of_which_batch_it_speaks() -> None:
+    session = phi()
+    session.change_spec(per_device_train_batch_size=3, max_length=512, use_cpu=True)
+    assert " for 3×512 tokens, " in by_name(session)["memory"].words
+
+
+def test_the_disk_that_is_needed_hardly_moves_when_it_was_rehearsed() -> None:
+    session = ready()
+    state = session.trainable * (12 * (session.spec.save_total_limit + 1) + 4)
+    rehearsed = dataclasses.replace(
+        REHEARSAL, checkpoint_bytes=12 * session.trainable, result_bytes=4 * session.trainable
+    )
+    before = by_name(session)["disk"].words
+    after = {check.about: check for check in checks(session, None, rehearsed)}["disk"].words
+    assert before == after
+    assert state < 2**26 < rehearsed.disk_needed(session.spec)  # most is room for what a run tells
+
+
+def test_what_is_in_the_way_is_told_to_its_end_where_there_are_lines_for_it() -> None:
+    long = Check("memory", "bad", "does not fit, F finds what does: 23.5G for 2×1024 tokens")
+    well = Check("disk", "good", "41.0G free, needs 5.6G, and 5.2G of it are weights of a model")
+    shown = [text_of(one) for one in check_lines([long, well], 40, 2, 1)]
+    assert [one[:12].strip() for one in shown] == ["✗ memory", "", "✓ disk"]
+    assert shown[1].endswith("2×1024 tokens") or shown[1].rstrip().endswith("…")
+
+
 @pytest.mark.parametrize("most", [1, 3])
 def test_the_verdict_is_a_mark_and_not_only_a_colour(most: int) -> None:
     lines = check_lines(
@@ -160,7 +186,8 @@ def test_what_was_rehearsed_counts_instead_of_the_estimate() -> None:
     session.hardware = dataclasses.replace(HARDWARE, gpus=(GPU,), gpu_error=None)
     session.change_spec(use_cpu=False)
     found = {check.about: check for check in checks(session, None, REHEARSAL)}
-    assert found["memory"].words == "9.6G measured, GPU0 has 23.0G free (others unseen)"
+    measured = "9.6G measured with rows up to 256 tokens, GPU0 has 23.0G free (others unseen)"
+    assert found["memory"].words == measured
     assert found["disk"].words == "41.0G free, needs 409M"
 
 

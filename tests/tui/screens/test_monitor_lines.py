@@ -9,7 +9,6 @@ from finetune_tui.core.runs.state import Status
 from finetune_tui.core.tuning.spec import demo_spec
 from finetune_tui.core.tuning.spec_file import write_spec
 from finetune_tui.tui.screens.following import Following, RunReader
-from finetune_tui.tui.screens.monitor import side_lines
 from finetune_tui.tui.screens.monitor_lines import (
     hardware_line,
     hardware_name,
@@ -20,10 +19,11 @@ from finetune_tui.tui.screens.monitor_lines import (
     outcome_title,
     pause_lines,
     pause_title,
-    phase_lines,
     progress_line,
 )
+from finetune_tui.tui.screens.monitor_phases import phase_lines
 from finetune_tui.tui.screens.monitor_samples import sample_lines
+from finetune_tui.tui.screens.monitor_side import side_lines
 from finetune_tui.tui.widgets.lines import Line, cells, text_of
 from tests.tui.runs_fixture import (
     HARDWARE,
@@ -142,7 +142,7 @@ def test_in_the_end_the_peak_stands_beside_the_prediction(home: Path) -> None:
     on_gpu = memory(NOW - 2, "end", gpu=True)
     following = follow(home, [*events[:-1], on_gpu, events[-1]], status=Status.FINISHED)
     text = words(outcome_lines(following, 80))
-    assert "GPU memory   9.1G, predicted 8.9G: 2.2% more" in text
+    assert "GPU memory   9.1G, predicted 8.9G for 16×71 tokens: 2.2% more" in text
     assert "memory: 9.1G of the GPU at the peak" in words(log_lines(following, 80))
 
 
@@ -326,6 +326,17 @@ def test_base_and_tuned_replies_stand_together_at_each_look(home: Path) -> None:
     assert 'base {"sku": "shelf", "qty": 74, "to": "Ghent"}' in narrow
     assert 'now  {"sku": "shelf", "qty": 74, "to": "Athens"}' in narrow
     assert 'same {"sku": "shelf", "qty": 74, "to": "Ghent"}' in narrow
-    wide = sample_lines(following, 120)
-    assert all(cells(one) <= 120 for one in wide)
+    assert "2 of 3 as wanted: 2 fixed" in narrow
+    assert "✓ fixed  Order" in narrow
+    assert "✗ both wrong  Order" in narrow
+    assert narrow.index("now  {") < narrow.index("base {")
+    wide = sample_lines(following, 80, side_by_side=True)
+    assert all(cells(one) <= 80 for one in wide)
     assert any("base" in text_of(one) and "now" in text_of(one) for one in wide)
+
+
+def test_a_gpu_is_told_of_where_not_all_of_it_has_room(home: Path) -> None:
+    following = follow(home, [*preparation(), *training(), memory(gpu=True), hardware(gpu=True)])
+    shown = text_of(hardware_line(following, None, 45))
+    assert shown.startswith(" 98%  9.1/24.0G")
+    assert cells(hardware_line(following, None, 45)) == 45

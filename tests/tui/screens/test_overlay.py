@@ -9,6 +9,7 @@ from finetune_tui.core.runs.directory import list_runs
 from finetune_tui.core.runs.state import Status
 from finetune_tui.tui.app import FinetuneApp
 from finetune_tui.tui.screens.overlay import OverlayView
+from finetune_tui.tui.screens.overlay_runs import OverlayReader, Seen
 from finetune_tui.tui.screens.runs_list import RunList
 from finetune_tui.tui.widgets.lines import Lines, text_of
 from finetune_tui.tui.widgets.status import Footline
@@ -218,3 +219,29 @@ async def test_a_spec_that_cannot_be_read_is_told(home: Path) -> None:
         await show(pilot, "runs")
         await press(pilot, "v", "j", "v", "D")
         assert "spec.yaml" in difference(app)
+
+
+async def test_one_reading_serves_the_preview_below_the_list_and_the_plot(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[OverlayReader] = []
+
+    def counted(self: OverlayReader, now: float) -> Seen:
+        read.append(self)
+        return whole(self, now)
+
+    whole = OverlayReader.read
+    monkeypatch.setattr(OverlayReader, "read", counted)
+    app = opened(home)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await show(pilot, "runs")
+        await press(pilot, "G")
+        view = app.query_one(RunList)
+        run = view.chosen[0].run
+        view.preview._read()  # as after a rest
+        await press(pilot, "c")
+        assert "best eval" in legend(app)[0]
+        view.preview._read()
+        await quiet(pilot)
+        assert app.query_one(OverlayView).runs[0] is view.preview.known[run]
+        assert len({reader for reader in read if reader._run == run}) == 1

@@ -16,8 +16,8 @@ from tests.tui.runs_fixture import demo_session, fixed_services, settle, show
 from tests.tui.screens.test_pictures_train import Snap, size_name
 from tests.tui.tokens_fixture import count_words
 
-LARGE = [pytest.param(size, marks=pytest.mark.soak) for size in ((120, 36), (200, 50))]
-SIZES = [(80, 24), *LARGE, (45, 20)]
+OTHERS = [pytest.param(size, marks=pytest.mark.soak) for size in ((120, 36), (200, 50), (45, 20))]
+SIZES = [(80, 24), *OTHERS]
 
 
 def chats() -> Session:

@@ -31,6 +31,7 @@ def session_of(name: str, rows: list[str]) -> Session:
     return session
 
 
+@pytest.mark.soak
 def test_in_daylight(snap_compare: Snap, home: Path) -> None:
     assert picture(snap_compare, home, chats(), "data", LARGE, "n", theme=LIGHT.name)
 
@@ -55,6 +56,7 @@ def test_hostile_text(snap_compare: Snap, home: Path, size: tuple[int, int]) -> 
     assert picture(snap_compare, home, session, "data", size, "n")
 
 
+@pytest.mark.soak
 def test_without_a_model(snap_compare: Snap, home: Path) -> None:
     session = Session()
     data = chats().data

@@ -39,7 +39,7 @@ from tests.tui.runs_fixture import (
 )
 
 SIZES = [(80, 24), pytest.param((120, 36), marks=pytest.mark.soak)]
-MONITOR_SIZES = [*SIZES, (45, 20)]
+MONITOR_SIZES = [*SIZES, pytest.param((45, 20), marks=pytest.mark.soak)]
 
 
 def size_name(size: tuple[int, int]) -> str:
@@ -150,6 +150,7 @@ def test_monitor(snap_compare: Snap, home: Path, name: str, size: tuple[int, int
     assert picture(snap_compare, home, session, "train", size)
 
 
+@pytest.mark.soak
 def test_a_large_monitor_in_daylight(snap_compare: Snap, home: Path) -> None:
     events, state = MONITORED["running"]
     session = demo_session()

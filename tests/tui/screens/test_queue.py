@@ -47,7 +47,7 @@ async def test_the_queue_lists_what_runs_waits_and_failed(home: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await show(pilot, "runs")
         await press(pilot, "Q")
-        assert [row.split()[0] for row in shown(app)] == ["q1", "q2", "q3", "q4", "q5"]
+        assert [row.strip("▌ ").split()[0] for row in shown(app)] == ["q1", "q2", "q3", "q4", "q5"]
         assert "▶ r7" in shown(app)[0]
         assert "✗ failed" in shown(app)[4]
         assert "3 waiting" in title(app)

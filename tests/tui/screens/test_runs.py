@@ -240,12 +240,12 @@ async def test_marks_are_the_glyphs_of_the_curves_in_order(home: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await show(pilot, "runs")
         await press(pilot, "j", "space", "k", "space")
-        assert [row[0] for row in rows(app)] == ["▲", "●", " "]
+        assert [row[:2] for row in rows(app)] == ["▲▌", "● ", "  "]
         assert "2 marked" in words(app, "title")
         await press(pilot, "space")
-        assert [row[0] for row in rows(app)] == [" ", "●", " "]
+        assert [row[:2] for row in rows(app)] == ["▌ ", "● ", "  "]
         await press(pilot, "escape")
-        assert [row[0] for row in rows(app)] == [" "] * 3
+        assert [row[:2] for row in rows(app)] == ["▌ ", "  ", "  "]
 
 
 async def test_a_range_marks_all_on_the_way(home: Path) -> None:
@@ -330,7 +330,7 @@ async def test_deleting_asks_once_and_can_be_undone(home: Path) -> None:
         await press(pilot, "y")
         assert names(app) == ["r3", "r2"]
         assert [binned.id for binned in list_bin(home)] == ["r1-demo"]
-        assert "u takes it back" in app.query_one(Footline).words
+        assert "u takes this back" in app.query_one(Footline).words
         await press(pilot, "u")
         assert names(app) == ["r3", "r2", "r1"]
         assert list_bin(home) == []

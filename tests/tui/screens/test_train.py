@@ -1,8 +1,10 @@
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 
 from finetune_tui.core.errors import UserError
 from finetune_tui.core.hardware import Gpu, GpuProcess
@@ -16,8 +18,9 @@ from finetune_tui.tui.screens.ask import AskScreen
 from finetune_tui.tui.screens.monitor import Monitor
 from finetune_tui.tui.screens.train import TrainPlace
 from finetune_tui.tui.session import Session
+from finetune_tui.tui.widgets.field_form import FieldInput
 from finetune_tui.tui.widgets.lines import Lines
-from finetune_tui.tui.widgets.settings_form import FieldInput, SettingsForm
+from finetune_tui.tui.widgets.settings_form import SettingsForm
 from tests.tui.runs_fixture import (
     HARDWARE,
     NOW,
@@ -339,9 +342,7 @@ async def test_settings_are_one_level_out_and_the_monitor_one_key_away(home: Pat
         assert app.query_one(Monitor).display
 
 
-async def test_a_dead_run_says_so_and_a_deleted_one_does_no_harm(home: Path) -> None:
-    import shutil
-
+async def test_a_dead_run_says_so(home: Path) -> None:
     from finetune_tui.core.runs.processes import ProcessId
 
     session = demo_session()
@@ -352,9 +353,6 @@ async def test_a_dead_run_says_so_and_a_deleted_one_does_no_harm(home: Path) -> 
         write_run_state(run, worker=ProcessId(4_194_000, "1"), heartbeat=NOW - 4)
         await look_again(pilot)
         assert "✗ dead" in words(app, "#monitor-picture")
-        shutil.rmtree(run.path)
-        await look_again(pilot)
-        assert "✗ broken" in words(app, "#monitor-picture")
 
 
 HOLDING = {
@@ -524,3 +522,50 @@ async def test_without_a_gpu_there_is_nothing_to_choose(home: Path) -> None:
         await pilot.press("d")
         await settle(pilot)
         assert "no NVIDIA driver here" in words(app, "Footline")
+
+
+async def test_a_run_that_is_deleted_while_it_is_watched_gives_way_to_the_settings(
+    home: Path,
+) -> None:
+    session = demo_session()
+    session.monitored = run = make_run(home, [*preparation(), *training()], status=Status.STOPPED)
+    app = FinetuneApp(fixed_services(home), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        assert app.query_one(TrainPlace).is_watching
+        shutil.rmtree(run.path)
+        await look_again(pilot)
+        await settle(pilot)
+        assert "before you start" in app.query_one("#settings-checks", Lines).words
+        assert not session.monitored
+        assert "r7 was deleted" in words(app, "Footline")
+        assert "broken" not in words(app, "Masthead")
+
+
+async def test_a_run_on_another_machine_is_heard_of_and_has_not_ended(home: Path) -> None:
+    session = demo_session()
+    events = [*preparation(), *training()]
+    session.monitored = make_run(home, events, host="otherbox", heartbeat=NOW - 40)
+    app = FinetuneApp(fixed_services(home), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        shown = app.query_one("#monitor-picture", Lines).words
+        assert "heard Wed 23:59" in shown
+        assert "ended" not in shown
+        assert shown.count("otherbox") == 1
+
+
+@pytest.mark.parametrize(("keys", "wanted"), [("ph", "pause"), ("pr", "release"), ("Sy", "stop")])
+async def test_an_answer_may_be_typed_right_after_the_key_that_asks(
+    home: Path, keys: str, wanted: str
+) -> None:
+    asked: list[str] = []
+    session = demo_session()
+    session.monitored = make_run(home, [*preparation(), *training()])
+    app = FinetuneApp(fixed_services(home, request=lambda _run, kind: asked.append(kind)), session)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await show(pilot, "train")
+        for key in keys:
+            app.post_message(Key(key, key))
+        await settle(pilot)
+        assert asked == [wanted]

@@ -106,3 +106,13 @@ def test_changed_values_stand_out_by_weight() -> None:
     styles = {span.text.strip(): span.style for span in form_line(Spec(lora_r=64), row, 80, False)}
     assert styles["64"] == "strong"
     assert "lora_r" in text_of(form_line(Spec(), row, 80, False))
+
+
+def test_words_beside_a_value_end_where_a_part_ends() -> None:
+    spec = Spec(max_steps=9, eval_steps=0.1, save_steps=0.1)
+    for name in ("eval_steps", "save_steps"):
+        row = next(row for row in rows() if row.title == name)
+        shown = text_of(form_line(spec, row, 80, under_cursor=False)).rstrip()
+        assert shown.endswith("at each of 9 steps")
+        assert row.field is not None
+        assert row.field.help in help_words(spec, row.field)  # which stands below the form

@@ -28,12 +28,12 @@ def session() -> Session:
     return session
 
 
-def details(session: Session, label: str) -> str:
+def details(session: Session, label: str, width: int = 60) -> str:
     assert session.manifest is not None
     rows = Rows(TreeShape(session.manifest))
     figures = Figures(rows.shape, session.selection, session.spec.lora_r)
     row = next(place.row for place in rows.shape.places if place.row.label == label)
-    return "\n".join(text_of(line) for line in details_lines(row, rows.shape, figures, 60))
+    return "\n".join(text_of(line) for line in details_lines(row, rows.shape, figures, width))
 
 
 def test_a_projection_says_what_it_is_does_and_adds(session: Session) -> None:
@@ -104,3 +104,11 @@ def test_paths_are_completed(tmp_path: Path) -> None:
     assert complete_path(f"{tmp_path}/nothing/x") is None
     assert complete_path("") is None
     assert complete_path("\0") is None
+
+
+def test_the_rank_goes_on_a_line_of_its_own_where_room_is_short(session: Session) -> None:
+    session.choose_preset("attention-refinement")
+    assert " ½ ×2" in details(session, "q_proj", 60).splitlines()[1]
+    narrow = details(session, "q_proj", 36).splitlines()
+    assert "½" not in narrow[1]
+    assert narrow[2].strip() == "rank ½ ×2"

@@ -4,6 +4,7 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 
 from finetune_tui.tui.themes import FALLBACKS
+from finetune_tui.tui.widgets.kept import Kept
 from finetune_tui.tui.widgets.lines import Line, Lines, Span, line
 
 
@@ -101,3 +102,48 @@ async def test_foreign_markup_is_shown_and_not_obeyed() -> None:
     app = Shown(["[bold]x[/] \\[link"])
     async with app.run_test(size=(40, 6)):
         assert "[bold]x[/]" in app.query_one(Lines).words
+
+
+async def test_more_and_fewer_lines_can_be_scrolled_to_and_lay_nothing_out_anew() -> None:
+    rows = ["first"]
+    app = Shown(rows)
+    async with app.run_test(size=(20, 5)) as pilot:
+        shown = app.query_one(Lines)
+        layouts: list[object] = []
+        app.screen.refresh = lambda *_, **options: layouts.append(options.get("layout"))  # type: ignore[assignment, method-assign]
+        rows += [f"row {number}" for number in range(40)]
+        shown.update()
+        await pilot.pause()
+        assert shown.allow_vertical_scroll
+        shown.reveal(40)
+        assert shown.scroll_offset.y == 36
+        del rows[3:]
+        shown.update()
+        await pilot.pause()
+        assert shown.scroll_offset.y == 0
+        assert True not in layouts
+
+
+async def test_the_very_same_lines_are_not_looked_at_again() -> None:
+    kept = Kept()
+    made: list[int] = []
+
+    def lines(width: int, _height: int) -> tuple[Line, ...]:
+        return kept.lines("all", (width, len(rows)), lambda: made.append(width) or [line(*rows)])  # type: ignore[func-returns-value]
+
+    rows = ["a"]
+    shown = Watched([])
+
+    class Host(Shown):
+        def compose(self) -> ComposeResult:
+            yield shown
+
+    async with Host([]).run_test(size=(20, 5)):
+        shown.update(lines)
+        shown.redrawn.clear()
+        shown.update()
+        assert (made, shown.redrawn) == ([20], [])
+        rows.append("b")
+        shown.update()
+        assert shown.words == "ab"
+        assert made == [20, 20]

@@ -207,7 +207,7 @@ def test_the_last_key_says_how_much_and_where(session: Session) -> None:
     assert "  acts −" in wide
     assert "  ctx −" in wide
     session.change_spec(learning_rate=1e-3)
-    assert text_of(last_key_line(session, NARROW)) == " last key: 0"
+    assert text_of(last_key_line(session, NARROW)) == " last key: no change"
 
 
 def test_the_machine_being_read_is_no_key(session: Session) -> None:

@@ -3,13 +3,22 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from textual.app import App, ComposeResult
 
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.listing import RunFacts
 from finetune_tui.core.runs.liveness import Liveness
 from finetune_tui.core.runs.state import Status
+from finetune_tui.tui.screens.runs_lines import detail_lines
+from finetune_tui.tui.themes import FALLBACKS
 from finetune_tui.tui.widgets.lines import cells, text_of
-from finetune_tui.tui.widgets.run_table import columns_for, header_line, run_line
+from finetune_tui.tui.widgets.run_table import (
+    RunTable,
+    columns_for,
+    header_line,
+    needs_of,
+    run_line,
+)
 
 NOW = 1_767_225_600.0
 
@@ -72,3 +81,56 @@ def test_an_arrow_stands_where_it_is_sorted() -> None:
 
 def test_a_mark_beyond_the_sixth_is_a_plus() -> None:
     assert [text_of(run_line(facts(), 80, NOW, place))[0] for place in (0, 5, 6)] == list("●□+")
+
+
+def test_a_column_that_needs_less_leaves_it_to_one_that_needs_more() -> None:
+    runs = [facts(preset="attention-refinement", model="demo"), facts(model="demo")]
+    needs = needs_of(runs, 120)
+    assert "attention-refinement" in text_of(run_line(runs[0], 120, NOW, needs=needs))
+    assert "attention-refinement" not in text_of(run_line(runs[0], 120, NOW))
+    assert cells(header_line(120, needs=needs)) == cells(header_line(120))
+
+
+@given(
+    st.integers(45, 250),
+    st.dictionaries(
+        st.sampled_from(["name", "model", "preset", "tags", "note"]), st.integers(1, 300)
+    ),
+)
+def test_columns_fill_the_width_whatever_they_need(width: int, needs: dict[str, int]) -> None:
+    columns = columns_for(width, needs).cells
+    assert all(size > 0 for size in columns.values())
+    assert sum(columns.values()) == sum(columns_for(width).cells.values())
+
+
+async def test_the_cursor_is_seen_without_colours() -> None:
+    class Host(App[None]):
+        def get_theme_variable_defaults(self) -> dict[str, str]:
+            return FALLBACKS
+
+        def compose(self) -> ComposeResult:
+            yield RunTable(id="table")
+
+    async with Host().run_test(size=(80, 10)) as pilot:
+        table = pilot.app.query_one(RunTable)
+        table.show_runs([facts(), facts("r2-other")], NOW)
+        table.marks.append(table.runs[1].run)
+        assert [text_of(table.line_at(row))[:2] for row in (0, 1)] == ["▌ ", "● "]
+        table.point(1)
+        assert [text_of(table.line_at(row))[:2] for row in (0, 1)] == ["  ", "●▌"]
+
+
+@pytest.mark.parametrize("note", ["", "forgets the currency; try more steps"])
+def test_the_run_under_the_cursor_is_told_of_in_whole_parts_and_can_be_labelled(note: str) -> None:
+    made = facts(
+        status="stopped",
+        best_eval_loss=3.7e-4,
+        best_step=200,
+        started=NOW - 700,
+        ended=NOW - 60,
+        note=note,
+    )
+    shown = [text_of(one).rstrip() for one in detail_lines(made, 70, 4, "1 of 2", NOW)]
+    assert shown[1] == " stopped:  · best 3.7e-4 at step 200 · ended 31 Dec 23:59"
+    assert note in shown[2]
+    assert "n name  N note  t tags" in shown[2]
