@@ -88,6 +88,7 @@ def test_a_stop_while_downloading_keeps_what_came(
     assert list(Path(environment["HF_HOME"]).rglob("*.incomplete"))
 
 
+@pytest.mark.soak
 def test_a_gated_model_fails_with_what_to_do(
     make_run: MakeRun, hub: FakeHub, environment: dict[str, str]
 ) -> None:

@@ -151,6 +151,7 @@ def test_supervisor_and_worker_killed_is_dead_at_once_and_resumable(
     assert adapter_bytes(run) == adapter_bytes(straight)
 
 
+@pytest.mark.soak
 def test_a_hangup_and_a_supervisor_alone_killed_do_not_stop_the_work(
     make_run: MakeRun, straight: RunDirectory
 ) -> None:

@@ -151,7 +151,7 @@ def test_rank_and_alpha_of_single_modules_reach_peft() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"train_files": ["/nowhere.jsonl"]}, "nowhere.jsonl"),
+        pytest.param({"train_files": ["/nowhere.jsonl"]}, "nowhere.jsonl", marks=pytest.mark.soak),
         ({"max_length": 8}, "no row has a token to train on"),
     ],
 )
