@@ -1,7 +1,6 @@
 """The sheet before a comparison: what is measured, on which rows, and where."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -15,8 +14,14 @@ from finetune_tui.core.text import plain, size
 from finetune_tui.core.tuning.fields import Field
 from finetune_tui.core.tuning.task_spec import METRICS, TASK_FIELDS, CompareSpec
 from finetune_tui.tui.actions import Action, ActionGroup
-from finetune_tui.tui.screens.run_requests import open_monitor
-from finetune_tui.tui.screens.runs_view import RunsView, back_key
+from finetune_tui.tui.screens.runs_view import back_key
+from finetune_tui.tui.screens.task_sheet import (
+    BUTTONS,
+    TaskSheet,
+    buttons,
+    form_actions,
+    start_actions,
+)
 from finetune_tui.tui.widgets.field_form import FieldForm
 from finetune_tui.tui.widgets.form_rows import Row
 from finetune_tui.tui.widgets.lines import Line, Lines, line, rule, strong
@@ -25,34 +30,10 @@ _ABOUT = (
     "Base and tuned model answer the same rows, greedily, from one loaded model. Every share comes with its"
     " 95 % interval, and every row can be read."
 )
-_BUTTONS = {
-    "start": "a run of its own: it goes on when you leave",
-    "queue": "it starts in its turn",
-}
 _FIRST_JUDGES = "; the first says right or wrong"
 _action = ActionGroup("compare", "before a comparison")
 
-COMPARE_ACTIONS: tuple[Action, ...] = (
-    _action(
-        "edit", "enter", "edit", "press the button, type a value, or turn a choice", footer=True
-    ),
-    _action("start", "s", "compare", "compare now", footer=True),
-    _action("queue", "Q", "queue", "put it in the queue, to run in its turn", footer=True),
-    _action("turn_on", "l right", "next", "the next value of a choice", "turn(1)"),
-    _action("turn_back", "h left", "before", "the value before of a choice", "turn(-1)"),
-    _action(
-        "default",
-        "backspace delete",
-        "default",
-        "the value it had at first",
-        footer=True,
-        shown="del",
-    ),
-    _action("down", "j down", "down", "the line below", "move(1)"),
-    _action("up", "k up", "up", "the line above", "move(-1)"),
-    _action("top", "g home", "first", "the first line", "move(-1000)"),
-    _action("bottom", "G end", "last", "the last line", "move(1000)"),
-)
+COMPARE_ACTIONS: tuple[Action, ...] = (*start_actions(_action, "compare"), *form_actions(_action))
 
 
 def compare_rows() -> list[Row]:
@@ -64,7 +45,7 @@ def compare_rows() -> list[Row]:
         "where": ("use_cpu", "gpus"),
         "what it is called": ("name", "note", "tags"),
     }
-    found = [Row("start", button="compare now"), Row("queue", button="into the queue")]
+    found = buttons("compare")
     for title, names in groups.items():
         found.append(Row(title))
         found += [
@@ -83,7 +64,7 @@ class CompareForm(FieldForm):
 
     def about(self, row: Row) -> str:
         if row.button:
-            return _BUTTONS[row.title]
+            return BUTTONS[row.title]
         if row.title == "use_cpu" and self.busy:
             return self.busy
         return super().about(row) + (_FIRST_JUDGES if row.title == "metrics" else "")
@@ -100,7 +81,7 @@ class CompareForm(FieldForm):
         return turns[(at + by) % len(turns)]
 
 
-class CompareView(RunsView):
+class CompareView(TaskSheet):
     """`open` shows the sheet for a trained run; its settings stay until another run is compared."""
 
     title: ClassVar[str] = "Compare"
@@ -114,7 +95,7 @@ class CompareView(RunsView):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.spec = CompareSpec()
+        self.spec: CompareSpec = CompareSpec()
         self._run: RunDirectory | None = None
         self._called = ""
         self._is_starting = False
@@ -126,10 +107,6 @@ class CompareView(RunsView):
     @property
     def form(self) -> CompareForm:
         return self.query_one(CompareForm)
-
-    def on_shown(self) -> None:
-        self.focus()
-        self.form.leave()
 
     def open(self, run: RunDirectory, spec: CompareSpec | None = None) -> None:
         """spec: to begin with, else the defaults."""
@@ -148,16 +125,6 @@ class CompareView(RunsView):
         if not self.form.is_editing:
             self.form.show_values(self.spec)
         self.query_one("#compare-title", Lines).update()
-
-    def help_words(self) -> Sequence[str]:
-        field = self.form.help_words()
-        return [*field, *([""] if field else []), self.about]
-
-    def one_level_out(self) -> bool:
-        if self.form.is_editing:
-            self.form.leave()
-            return True
-        return False
 
     # Drawing
 
@@ -178,29 +145,16 @@ class CompareView(RunsView):
 
     # What the keys do
 
-    def action_move(self, by: int) -> None:
-        self.form.move(by)
-
-    def action_edit(self) -> None:
-        self.form.edit()
-
-    def action_turn(self, by: int) -> None:
-        self.form.turn(by)
-
-    def action_default(self) -> None:
-        field = self.form.row.field
-        if field is not None:
-            self.spec = dataclasses.replace(self.spec, **{field.name: field.default})
-            self.form.accept(self.spec)
+    def take(self, spec: CompareSpec) -> None:
+        self.spec = spec
+        self.form.accept(spec)
 
     def on_field_form_wanted(self, message: FieldForm.Wanted) -> None:
         message.stop()
         try:
-            self.spec = self.spec.changed(**{message.name: message.value})
+            self.take(self.spec.changed(**{message.name: message.value}))
         except UserError as error:
             self.form.refuse(error)
-            return
-        self.form.accept(self.spec)
 
     async def on_field_form_pressed(self, message: FieldForm.Pressed) -> None:
         message.stop()
@@ -220,11 +174,7 @@ class CompareView(RunsView):
             finally:
                 self._is_starting = False
 
-        def started(run: RunDirectory) -> None:
-            self.finetune.say(f"{plain(run.id)} started; it goes on when you leave")
-            self.app.call_later(open_monitor, self, run)
-
-        self.finetune.in_thread(start, started, group="start")
+        self.finetune.in_thread(start, self.started, group="start")
 
     def action_queue(self) -> None:
         run, spec = self._run, self.spec
@@ -235,10 +185,7 @@ class CompareView(RunsView):
             check_compare(spec, run)
             return self.services.enqueue_task(spec)
 
-        def queued(item: QueueItem) -> None:
-            self.finetune.say(f"{plain(item.id)} is in the queue; Q in Runs shows it")
-
-        self.finetune.in_thread(enqueue, queued, group="start")
+        self.finetune.in_thread(enqueue, self.queued, group="start")
 
     async def on_lines_clicked(self, message: Lines.Clicked) -> None:
         message.stop()

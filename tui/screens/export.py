@@ -1,7 +1,7 @@
 """The sheet before an export: what of a run, where to, whether to the Hub, and what that needs."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -13,7 +13,6 @@ from finetune_tui.core.export.plan import ExportPlan, refuse_without_room
 from finetune_tui.core.export.push_plan import PushPlan, check_push
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.runs.labels import read_labels
-from finetune_tui.core.runs.queue import QueueItem
 from finetune_tui.core.runs.targets import require_result
 from finetune_tui.core.text import plain
 from finetune_tui.core.tuning.task_spec import ExportSpec
@@ -28,8 +27,8 @@ from finetune_tui.tui.screens.export_form import (
 )
 from finetune_tui.tui.screens.export_lines import Outlook, outlook_lines, question
 from finetune_tui.tui.screens.place import Place
-from finetune_tui.tui.screens.run_requests import open_monitor
-from finetune_tui.tui.screens.runs_view import RunsView, back_key
+from finetune_tui.tui.screens.runs_view import back_key
+from finetune_tui.tui.screens.task_sheet import TaskSheet
 from finetune_tui.tui.widgets.field_form import FieldForm
 from finetune_tui.tui.widgets.lines import Line, Lines, line, rule, strong
 
@@ -71,7 +70,7 @@ class _Looked:
     error: UserError | None
 
 
-class ExportView(RunsView):
+class ExportView(TaskSheet):
     """`open` shows the sheet for a trained run; its settings stay until another run is exported."""
 
     title: ClassVar[str] = "Export"
@@ -89,7 +88,7 @@ class ExportView(RunsView):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.spec = ExportSpec()
+        self.spec: ExportSpec = ExportSpec()
         self.outlook = Outlook()
         self._run: RunDirectory | None = None
         self._name = ""
@@ -106,10 +105,6 @@ class ExportView(RunsView):
     @property
     def form(self) -> ExportForm:
         return self.query_one(ExportForm)
-
-    def on_shown(self) -> None:
-        self.focus()
-        self.form.leave()
 
     def on_resize(self) -> None:
         self.set_class(self.size.width >= _WIDE, "-wide")
@@ -130,16 +125,6 @@ class ExportView(RunsView):
 
     def refresh_from_session(self) -> None:
         self._redraw()
-
-    def help_words(self) -> Sequence[str]:
-        field = self.form.help_words()
-        return [*field, *([""] if field else []), self.about]
-
-    def one_level_out(self) -> bool:
-        if self.form.is_editing:
-            self.form.leave()
-            return True
-        return False
 
     def check_action(self, action: str, _parameters: tuple[object, ...]) -> bool | None:
         if action == "dry_run":
@@ -266,35 +251,14 @@ class ExportView(RunsView):
 
     # What the keys do
 
-    def action_move(self, by: int) -> None:
-        self.form.move(by)
-
-    def action_edit(self) -> None:
-        self.form.edit()
-
-    def action_turn(self, by: int) -> None:
-        self.form.turn(by)
-
-    def action_default(self) -> None:
-        field = self.form.row.field
-        if field is not None:
-            self._change(dataclasses.replace(self.spec, **{field.name: field.default}))
-
     def action_dry_run(self) -> None:
         self._ask_hub()
 
     def action_start(self) -> None:
-        def started(run: RunDirectory) -> None:
-            self.finetune.say(f"{plain(run.id)} started; it goes on when you leave")
-            self.app.call_later(open_monitor, self, run)
-
-        self._begin(self.services.start_task, started)
+        self._begin(self.services.start_task, self.started)
 
     def action_queue(self) -> None:
-        def queued(item: QueueItem) -> None:
-            self.finetune.say(f"{plain(item.id)} is in the queue; Q in Runs shows it")
-
-        self._begin(self.services.enqueue_task, queued)
+        self._begin(self.services.enqueue_task, self.queued)
 
     def _begin(self, start: Callable[[ExportSpec], T], started: Callable[[T], object]) -> None:
         """Start it; before the first push to a repository show what would be sent, and ask."""
@@ -335,7 +299,7 @@ class ExportView(RunsView):
 
         self.finetune.in_thread(work, started, "start", self._refuse)
 
-    def _change(self, spec: ExportSpec) -> None:
+    def take(self, spec: ExportSpec) -> None:
         before, self.spec = self.spec, spec
         self.form.accept(spec)
         changed = {name for name in FIELDS if getattr(before, name) != getattr(spec, name)}
@@ -353,7 +317,7 @@ class ExportView(RunsView):
         except UserError as error:
             self.form.refuse(error)
             return
-        self._change(spec)
+        self.take(spec)
 
     async def on_field_form_pressed(self, message: FieldForm.Pressed) -> None:
         message.stop()

@@ -5,6 +5,7 @@ from pathlib import Path
 from finetune_tui.core.runs.directory import RunDirectory
 from finetune_tui.core.tuning.task_spec import TASK_FIELDS, ExportSpec
 from finetune_tui.tui.actions import Action, ActionGroup
+from finetune_tui.tui.screens.task_sheet import BUTTONS, buttons, form_actions, start_actions
 from finetune_tui.tui.widgets.field_form import FieldForm
 from finetune_tui.tui.widgets.form_rows import Row
 
@@ -13,37 +14,16 @@ ABOUT = (
     " checked against the run's own answers. With a repository named it is sent to the Hub afterwards, in"
     " one commit."
 )
-_BUTTONS = {
-    "start": "a run of its own: it goes on when you leave",
-    "queue": "it starts in its turn",
-}
 FIELDS = TASK_FIELDS[ExportSpec]
 
 _action = ActionGroup("export", "before an export")
 
 EXPORT_ACTIONS: tuple[Action, ...] = (
-    _action(
-        "edit", "enter", "edit", "press the button, type a value, or turn a choice", footer=True
-    ),
-    _action("start", "s", "export", "export now", footer=True),
-    _action("queue", "Q", "queue", "put it in the queue, to run in its turn", footer=True),
+    *start_actions(_action, "export"),
     _action(
         "dry_run", "d", "dry run", "ask the Hub what would be sent, and change nothing", footer=True
     ),
-    _action("turn_on", "l right", "next", "the next value of a choice", "turn(1)"),
-    _action("turn_back", "h left", "before", "the value before of a choice", "turn(-1)"),
-    _action(
-        "default",
-        "backspace delete",
-        "default",
-        "the value it had at first",
-        footer=True,
-        shown="backspace",
-    ),
-    _action("down", "j down", "down", "the line below", "move(1)"),
-    _action("up", "k up", "up", "the line above", "move(-1)"),
-    _action("top", "g home", "first", "the first line", "move(-1000)"),
-    _action("bottom", "G end", "last", "the last line", "move(1000)"),
+    *form_actions(_action),
 )
 
 
@@ -54,7 +34,7 @@ def export_rows() -> list[Row]:
         "to the Hub": ("push_to", "private"),
         "how": ("use_cpu", "gpus", "name", "note", "tags"),
     }
-    found = [Row("start", button="export now"), Row("queue", button="into the queue")]
+    found = buttons("export")
     for title, names in groups.items():
         found.append(Row(title))
         found += [Row(name, FIELDS[name], path=name == "out") for name in names]
@@ -79,7 +59,7 @@ class ExportForm(FieldForm):
     def about(self, row: Row) -> str:
         if row.title in self.wrong:
             return f"✗ {self.wrong[row.title]}"
-        return _BUTTONS[row.title] if row.button else super().about(row)
+        return BUTTONS[row.title] if row.button else super().about(row)
 
     def more(self, _row: Row) -> str:
         return ABOUT

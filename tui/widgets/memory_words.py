@@ -73,7 +73,10 @@ def change_words(change: int) -> str:
 def last_key_line(session: "Session", width: int) -> Line:
     """` last key: +0.61G acts`: where most of it is; with room every part that changed."""
     change = session.last_change
-    words: list[Span | str] = [" last key: ", strong(change_words(change) if change else "no change")]
+    words: list[Span | str] = [
+        " last key: ",
+        strong(change_words(change) if change else "no change"),
+    ]
     before, after = session.estimate_before, session.estimate
     if before is None or after is None or before == after:
         return line(*words)

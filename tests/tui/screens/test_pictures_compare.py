@@ -49,7 +49,6 @@ SCENES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "finished": (compared_home, ("w",)),
     "forgotten": (compared_home, ("R", "right_square_bracket", "right", "right")),
     "fields": (compared_home, ("R", "left_square_bracket", "left_square_bracket")),
-    "about": (compared_home, ("R", "left_square_bracket")),
     "words": (compared_home, ("R", "slash", *"lamp", "enter")),
     "list": (compared_home, ()),
     "running": (going_on, ("w",)),
