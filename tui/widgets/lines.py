@@ -227,6 +227,8 @@ class Lines(ScrollView):
             self._build = build
         if self.size.width and self.size.height:
             self.remake()
+        else:  # hidden: made anew when it is shown, be it as large as before
+            self._made_for = None
 
     def remake(self) -> None:
         """Make the lines for the present size, and send to the terminal what changed."""

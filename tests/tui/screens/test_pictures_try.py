@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from finetune_tui.tui.screens.trying import TryPlace
 from tests.tui.chat_fixture import EXACT, NO_ROOM, FakeChat, finished_run
 from tests.tui.runs_fixture import settle, show
 from tests.tui.screens.test_pictures_train import Snap, size_name
-from tests.tui.screens.test_try import app_with
+from tests.tui.screens.test_try import app_with, until
 
 LARGE = [pytest.param(size, marks=pytest.mark.soak) for size in ((45, 20), (120, 36), (200, 50))]
 SIZES = [(80, 24), *LARGE]
@@ -22,6 +23,10 @@ def picture(snap: Snap, home: Path, size: tuple[int, int], *keys: str, **service
         for key in keys:
             await pilot.press(key)
             await settle(pilot)
+        place = pilot.app.place
+        assert isinstance(place, TryPlace)
+        await until(pilot, lambda: not place.talk.is_busy)
+        await pilot.pause(0.2)  # answers are drawn ten times a second
         await settle(pilot)
 
     return snap(

@@ -147,3 +147,17 @@ async def test_the_very_same_lines_are_not_looked_at_again() -> None:
         shown.update()
         assert shown.words == "ab"
         assert made == [20, 20]
+
+
+async def test_what_changed_while_it_was_hidden_is_there_when_it_is_shown_again() -> None:
+    app = Shown(["before"])
+    async with app.run_test(size=(40, 5)) as pilot:
+        await pilot.pause()
+        shown = app.query_one(Lines)
+        shown.display = False
+        await pilot.pause()
+        app.rows = ["after"]
+        shown.update()
+        shown.display = True
+        await pilot.pause()
+        assert shown.words == "after go"
