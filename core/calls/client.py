@@ -107,11 +107,7 @@ class CallProcess:
         """End the process."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+            end_process(process)
 
     def _started(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
@@ -190,6 +186,15 @@ class CallProcess:
                 hint="what the model brings, its config, tokenizer or chat template, is at fault",
             )
         return WorkFailed(f"the helper process ended with code {code} ({last})")
+
+
+def end_process(process: "subprocess.Popen[str]") -> None:
+    """Kill it, reap it and close its pipes."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
 
 
 def inspect_folder(folder: Path, model: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
+from finetune_tui.core.calls.client import end_process
 from finetune_tui.core.errors import UserError, WorkFailed
 from finetune_tui.core.limits import LONGEST, TOO_LONG
 
@@ -82,11 +83,7 @@ class Judge:
     def close(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+            end_process(process)
 
     def _ask(self, request: dict[str, str]) -> Any:
         if self._process is None:

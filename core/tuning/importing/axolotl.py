@@ -150,9 +150,7 @@ def _masking(draft: Draft) -> None:
     if draft.yes("curriculum_sampling"):
         words = "rows in the order of the file"
         draft.put("train_sampling_strategy", "sequential", "curriculum_sampling", words)
-    if draft.yes("group_by_length"):
-        words = "train_sampling_strategy: group_by_length"
-        draft.put("train_sampling_strategy", "group_by_length", "group_by_length", words)
+    common.by_length(draft)
 
 
 def _course(draft: Draft) -> None:

@@ -162,3 +162,10 @@ def quantisation_kind(draft: Draft, key: str, usual: str, words: str) -> None:
         draft.say(Kind.DROPPED, key, "taken here too")
     else:
         draft.say(Kind.CHANGES, key, words)
+
+
+def by_length(draft: Draft) -> None:
+    """`group_by_length`, which all of them call so."""
+    if draft.yes("group_by_length"):
+        words = "train_sampling_strategy: group_by_length"
+        draft.put("train_sampling_strategy", "group_by_length", "group_by_length", words)

@@ -234,9 +234,7 @@ def _masking(draft: Draft) -> None:
         words = "prompts train too" if trains else "only what is to be written trains"
         draft.put("completion_only_loss", not trains, "train_on_prompt", words)
         draft.values["assistant_only_loss"] = not trains
-    if draft.yes("group_by_length"):
-        words = "train_sampling_strategy: group_by_length"
-        draft.put("train_sampling_strategy", "group_by_length", "group_by_length", words)
+    common.by_length(draft)
 
 
 def _course(draft: Draft) -> None:

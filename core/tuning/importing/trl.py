@@ -109,9 +109,7 @@ def _loss(draft: Draft) -> None:
     strategy = draft.take("train_sampling_strategy")
     if strategy is not None:
         draft.put("train_sampling_strategy", strategy, "train_sampling_strategy")
-    if draft.yes("group_by_length"):
-        words = "train_sampling_strategy: group_by_length"
-        draft.put("train_sampling_strategy", "group_by_length", "group_by_length", words)
+    common.by_length(draft)
 
 
 def _course(draft: Draft) -> None:
